@@ -171,10 +171,8 @@ async def test_a_certificate_of_our_own_signs_us_in(place: Place, driver: Driver
 
 @drivers
 async def test_a_password_with_special_characters_is_percent_encoded(place: Place, driver: Driver) -> None:
-    assert (await driver(place.url("sslmode=disable", user=f"known:{quote(PASSWORD, safe='')}")))[3:] == (
-        False,
-        "known",
-    )
+    url = place.url("sslmode=disable", user=f"known:{quote(PASSWORD, safe='')}")
+    assert (await driver(url))[3:] == (False, "known")
 
 
 @drivers
@@ -255,22 +253,18 @@ async def test_of_several_hosts_each_one_s_reason_is_told(place: Place) -> None:
     assert f"127.0.0.1:{place.server.port}: the certificate of the database's server is refused" in told
 
 
-@pytest.fixture
-def at_home(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
-    def call(url: str, *command: str) -> CompletedProcess[str]:
-        env = clean_environment(
-            MAILING_DATABASE_URL=url, MAILING_GATEWAY_URL="http://127.0.0.1:1", MAILING_PORT=str(free_port())
-        )
-        return mailing(*command, cwd=tmp_path, env=env)
-
-    return call
+def done_in(directory: Path, url: str, command: str) -> CompletedProcess[str]:
+    env = clean_environment(
+        MAILING_DATABASE_URL=url, MAILING_GATEWAY_URL="http://127.0.0.1:1", MAILING_PORT=str(free_port())
+    )
+    return mailing(command, cwd=directory, env=env)
 
 
 @pytest.mark.parametrize("command", ["doctor", "migrate", "api", "worker"])
 def test_each_command_says_in_a_line_that_the_certificate_is_refused(
-    place: Place, at_home: Callable[..., CompletedProcess[str]], command: str
+    place: Place, tmp_path: Path, command: str
 ) -> None:
-    done = at_home(place.url(f"sslmode=verify-full&sslrootcert={place.wrong}"), command)
+    done = done_in(tmp_path, place.url(f"sslmode=verify-full&sslrootcert={place.wrong}"), command)
     told = done.stdout + done.stderr
     assert done.returncode == 1
     assert "the certificate of the database's server is refused" in told
@@ -278,20 +272,16 @@ def test_each_command_says_in_a_line_that_the_certificate_is_refused(
     assert "Traceback" not in told
 
 
-def test_a_file_that_is_not_there_is_a_line_too(place: Place, at_home: Callable[..., CompletedProcess[str]]) -> None:
-    done = at_home(place.url("sslmode=verify-full&sslrootcert=/nowhere.pem"), "migrate")
-    assert (done.returncode, done.stderr) == (
-        2,
-        "mailing: MAILING_DATABASE_URL: sslrootcert: /nowhere.pem cannot be read: No such file or directory\n",
-    )
+def test_a_file_that_is_not_there_is_a_line_too(place: Place, tmp_path: Path) -> None:
+    done = done_in(tmp_path, place.url("sslmode=verify-full&sslrootcert=/nowhere.pem"), "migrate")
+    told = "mailing: MAILING_DATABASE_URL: sslrootcert: /nowhere.pem cannot be read: No such file or directory\n"
+    assert (done.returncode, done.stderr) == (2, told)
 
 
-def test_the_service_is_set_up_over_tls_with_a_standby_named_first(
-    place: Place, at_home: Callable[..., CompletedProcess[str]]
-) -> None:
+def test_the_service_is_set_up_over_tls_with_a_standby_named_first(place: Place, tmp_path: Path) -> None:
     hosts = f"127.0.0.1:1,localhost:{place.standby.port},localhost:{place.server.port}"
     url = place.url(place.verified, hosts)
-    assert at_home(url, "migrate").stderr == ""
-    found = at_home(url, "doctor").stdout
+    assert done_in(tmp_path, url, "migrate").stderr == ""
+    found = done_in(tmp_path, url, "doctor").stdout
     assert "ok     database" in found
     assert "ok     schema" in found

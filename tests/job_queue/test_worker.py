@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,8 +16,9 @@ from support import loop_time
 from support.loop_time import advance
 from support.processes import becomes, until
 from support.proxy import proxy
-from support.rows import run
+from support.rows import comes, run, value
 
+LISTENING = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
 HEARTBEAT_S = 10  # Procrastinate's interval
 LATER = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
@@ -126,6 +127,28 @@ async def working(queue: Queue) -> AsyncIterator[asyncio.Event]:
     await asyncio.wait_for(worker, 5)
 
 
+def ticking(database_url: str, ticks: asyncio.Queue[None]) -> Queue:
+    """Return a queue with a job that runs every second and puts a tick."""
+
+    async def tick() -> None:
+        await ticks.put(None)
+
+    queue = Queue(database_url, concurrency=1)
+    queue.periodic("tick", tick, cron="* * * * * */1")
+    return queue
+
+
+def noting(database_url: str, task: str, called: asyncio.Queue[int], **limits: int) -> Queue:
+    """Return a queue whose jobs of one task put the mailing's id."""
+
+    async def handler(mailing_id: int) -> None:
+        await called.put(mailing_id)
+
+    queue = Queue(database_url, concurrency=1, limits=limits)
+    queue.task(task, handler)
+    return queue
+
+
 async def test_a_job_runs_with_its_arguments_and_leaves_the_table(
     engine: AsyncEngine, sessions: Sessions, database_url: str
 ) -> None:
@@ -167,15 +190,9 @@ async def test_a_job_that_fails_is_gone_and_the_next_one_runs(
 
 
 async def test_a_periodic_job_runs_by_itself(database_url: str) -> None:
-    ticked = asyncio.Event()
-
-    async def tick() -> None:
-        ticked.set()
-
-    queue = Queue(database_url, concurrency=1)
-    queue.periodic("tick", tick, cron="* * * * * */1")
-    async with working(queue):
-        await asyncio.wait_for(ticked.wait(), 5)
+    ticks: asyncio.Queue[None] = asyncio.Queue()
+    async with working(ticking(database_url, ticks)):
+        await asyncio.wait_for(ticks.get(), 5)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -184,13 +201,7 @@ async def test_periodic_jobs_go_on_when_the_workers_clock_steps(
 ) -> None:
     ticks: asyncio.Queue[None] = asyncio.Queue()
     real = time.time
-
-    async def tick() -> None:
-        await ticks.put(None)
-
-    queue = Queue(database_url, concurrency=1)
-    queue.periodic("tick", tick, cron="* * * * * */1")
-    async with working(queue), asyncio.timeout(15):
+    async with working(ticking(database_url, ticks)), asyncio.timeout(15):
         await ticks.get()
         monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
         for _ in range(3):
@@ -200,38 +211,26 @@ async def test_periodic_jobs_go_on_when_the_workers_clock_steps(
 async def test_periodic_jobs_go_on_when_the_databases_clock_went_back(engine: AsyncEngine, database_url: str) -> None:
     """What it had enqueued last then lies ahead."""
     ticks: asyncio.Queue[None] = asyncio.Queue()
-
-    async def tick() -> None:
-        await ticks.put(None)
-
     await run(
         engine,
         """INSERT INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
         VALUES ('tick', '', extract(epoch FROM now())::bigint + 3600)""",
     )
-    queue = Queue(database_url, concurrency=1)
-    queue.periodic("tick", tick, cron="* * * * * */1")
-    async with working(queue), asyncio.timeout(15):
+    async with working(ticking(database_url, ticks)), asyncio.timeout(15):
         for _ in range(3):
             await ticks.get()
 
 
 async def test_of_several_workers_one_enqueues_a_tick(engine: AsyncEngine, database_url: str) -> None:
     ticks: asyncio.Queue[None] = asyncio.Queue()
-
-    async def tick() -> None:
-        await ticks.put(None)
-
-    queues = [Queue(database_url, concurrency=1) for _ in range(3)]
-    for queue in queues:
-        queue.periodic("tick", tick, cron="* * * * * */1")
-    began = await run(engine, "SELECT extract(epoch FROM clock_timestamp())")
+    now = "SELECT extract(epoch FROM clock_timestamp())"
+    began = await value(engine, now)
     async with AsyncExitStack() as stack, asyncio.timeout(20):
-        for queue in queues:
-            await stack.enter_async_context(working(queue))
+        for _ in range(3):
+            await stack.enter_async_context(working(ticking(database_url, ticks)))
         for _ in range(4):
             await ticks.get()
-    passed = (await run(engine, "SELECT extract(epoch FROM clock_timestamp())"))[0][0] - began[0][0]
+    passed = await value(engine, now) - began
     assert ticks.qsize() + 4 <= passed + 2
 
 
@@ -326,16 +325,10 @@ async def test_what_a_process_enqueues_that_knows_one_queue_is_done_too(
 ) -> None:
     """It began before the update, and its job keeps its twin out of the new queue."""
     planned: asyncio.Queue[int] = asyncio.Queue()
-
-    async def plan(mailing_id: int) -> None:
-        await planned.put(mailing_id)
-
     await enqueue(sessions, "plan_mailing", mailing_id=7)
     await run(engine, "UPDATE procrastinate_jobs SET queue_name = 'mailing'")
     await enqueue(sessions, "plan_mailing", mailing_id=7)
-    queue = Queue(database_url, concurrency=1, limits={"planning": 1})
-    queue.task("plan_mailing", plan)
-    async with working(queue):
+    async with working(noting(database_url, "plan_mailing", planned, planning=1)):
         assert await asyncio.wait_for(planned.get(), 5) == 7
         await becomes(lambda: jobs(engine), [])
 
@@ -356,16 +349,12 @@ async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises
         else:
             between.freeze()
 
-        def is_asked_to_stop() -> bool:
+        def a_second_later(holds: Callable[[], bool]) -> bool:
             advance(1)
-            return stop.is_set()
+            return holds()
 
-        def has_ended() -> bool:
-            advance(1)
-            return worker.done()
-
-        await until(is_asked_to_stop)
-        await until(has_ended)
+        await until(lambda: a_second_later(stop.is_set))
+        await until(lambda: a_second_later(worker.done))
         with pytest.raises(Exception, match=r"Database error|ended unexpectedly|^$"):
             await worker
 
@@ -374,7 +363,7 @@ async def test_a_worker_that_can_not_say_that_it_is_there_ends(engine: AsyncEngi
     """Its jobs would be taken for lost, and done by others too."""
     stop = asyncio.Event()
     worker = asyncio.create_task(Queue(database_url, concurrency=1).run(stop))
-    await becomes(lambda: _listening(engine), 1)
+    await comes(engine, f"SELECT count(*) {LISTENING}", 1)
     await run(engine, "ALTER FUNCTION procrastinate_update_heartbeat_v1 RENAME TO gone")
     advance(HEARTBEAT_S)
     await asyncio.wait_for(stop.wait(), 60)
@@ -385,27 +374,11 @@ async def test_a_worker_that_can_not_say_that_it_is_there_ends(engine: AsyncEngi
 async def test_a_worker_that_lost_its_notifications_alone_goes_on(
     engine: AsyncEngine, sessions: Sessions, database_url: str
 ) -> None:
-    done = asyncio.Event()
-
-    async def handler(mailing_id: int) -> None:
-        del mailing_id
-        done.set()
-
-    queue = Queue(database_url, concurrency=1)
-    queue.task("plan", handler)
-    async with working(queue) as stop:
-        await becomes(lambda: _listening(engine), 1)
-        await run(engine, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {LISTENING}")
+    called: asyncio.Queue[int] = asyncio.Queue()
+    async with working(noting(database_url, "plan", called)) as stop:
+        await comes(engine, f"SELECT count(*) {LISTENING}", 1)
+        await run(engine, f"SELECT pg_terminate_backend(pid) {LISTENING}")
         await enqueue(sessions, mailing_id=1)
-        await asyncio.wait_for(done.wait(), 30)
-        await becomes(lambda: _listening(engine), 1)
+        assert await asyncio.wait_for(called.get(), 30) == 1
+        await comes(engine, f"SELECT count(*) {LISTENING}", 1)
         assert not stop.is_set()
-
-
-LISTENING = "query LIKE 'LISTEN%' AND datname = current_database()"
-
-
-async def _listening(engine: AsyncEngine) -> int:
-    (row,) = await run(engine, f"SELECT count(*) FROM pg_stat_activity WHERE {LISTENING}")
-    count: int = row[0]
-    return count

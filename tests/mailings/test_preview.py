@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -13,20 +12,24 @@ from mailing.database.engine import Sessions
 from mailing.mailings.audience import reach_of_edit
 from mailing.messages.planning import Audience
 from mailing.sending.plan import plan_mailing
-from support.mailing_requests import Json, statuses, told
+from support import mailing_requests
+from support.mailing_requests import Api, Json, in_hours, statuses, told
 from support.query_plans import Plan, nodes, plans
 from support.rows import add_client, add_mailing, run, value
-
-Api = httpx.AsyncClient
 
 ZONES = ["UTC", "Europe/Moscow", "Europe/Kaliningrad", "Asia/Kolkata", "Asia/Vladivostok", "America/New_York"]
 TAGS = [None, "vip", "new", "old"]
 
 
 def body(**changes: Any) -> Json:  # noqa: ANN401 - JSON
-    now = datetime.now(UTC)
-    times = {"starts_at": (now - timedelta(hours=1)).isoformat(), "ends_at": (now + timedelta(days=1)).isoformat()}
-    return {"text": "Hello"} | times | changes
+    return mailing_requests.body(**{"starts_at": in_hours(-1), **changes})
+
+
+async def planned(api: Api, sessions: Sessions, given: Json) -> int:
+    """Create a mailing and plan it."""
+    mailing_id: int = (await told(await api.post("/mailings/", json=given), 201))["id"]
+    await plan_mailing(sessions, mailing_id)
+    return mailing_id
 
 
 async def previewed(api: Api, given: Json, **params: int) -> Json:
@@ -71,11 +74,10 @@ async def test_as_many_are_planned_and_expire_as_the_preview_said(
     for _ in range(5):
         given = drawn(chance)
         foretold = await previewed(api, given)
-        mailing_id = (await told(await api.post("/mailings/", json=given), 201))["id"]
-        await plan_mailing(sessions, mailing_id)
-        planned = await statuses(engine, mailing_id)
-        assert sum(planned.values()) == foretold["recipients"] == 300 - sum(foretold["excluded"].values())
-        assert planned.get("expired", 0) == foretold["missed"]["no_window"]
+        mailing_id = await planned(api, sessions, given)
+        counted = await statuses(engine, mailing_id)
+        assert sum(counted.values()) == foretold["recipients"] == 300 - sum(foretold["excluded"].values())
+        assert counted.get("expired", 0) == foretold["missed"]["no_window"]
         assert await zones_of(engine, mailing_id) == {
             zone["timezone"]: zone["recipients"] for zone in foretold["zones"]
         }
@@ -109,8 +111,7 @@ async def test_a_client_with_a_phone_that_got_the_mailing_is_unaffected_by_an_ed
 ) -> None:
     first = await add_client(engine, phone="79160000001")
     given = body()
-    mailing_id = (await told(await api.post("/mailings/", json=given), 201))["id"]
-    await plan_mailing(sessions, mailing_id)
+    mailing_id = await planned(api, sessions, given)
     await run(
         engine,
         """UPDATE message SET status = 'sent', claim_no = 1, counted_attempts = 1, phone = '79160000001',
@@ -127,8 +128,7 @@ async def test_an_edit_is_counted_by_several_processes_and_no_client_is_sorted(
     engine: AsyncEngine, sessions: Sessions, api: Api
 ) -> None:
     await populate(engine, random.Random(0), 3000)  # noqa: S311 - a test that can be repeated
-    mailing_id = (await told(await api.post("/mailings/", json=body()), 201))["id"]
-    await plan_mailing(sessions, mailing_id)
+    mailing_id = await planned(api, sessions, body())
     for setting in ("min_parallel_index_scan_size", "parallel_setup_cost", "parallel_tuple_cost"):
         await run(
             engine, f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting} = 0', current_database()); END $$"
@@ -229,8 +229,7 @@ async def test_a_new_text_alone_plans_again_as_any_edit_does_and_no_change_plans
 ) -> None:
     await add_client(engine)
     given = body()
-    mailing_id = (await told(await api.post("/mailings/", json=given), 201))["id"]
-    await plan_mailing(sessions, mailing_id)
+    mailing_id = await planned(api, sessions, given)
     await run(engine, "UPDATE message SET status = 'expired', finished_at = now()")
     await add_client(engine, phone="79160000002")
     reworded = await previewed(api, given | {"text": "Bye"}, mailing_id=mailing_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -20,7 +20,7 @@ from mailing.messages.rescheduling import expire_of_mailing
 from mailing.messages.resolution import resend_failed
 from mailing.messages.states import MessageStatus
 from support.query_plans import buffers
-from support.rows import add_mailing, run, value
+from support.rows import LOCK_WAITS, add_mailing, run, value
 
 CLIENTS = """
     INSERT INTO client (phone, operator_code, timezone)
@@ -32,7 +32,6 @@ BEHIND = """
     SELECT count(*) FROM message m JOIN message_low_watermark f USING (mailing_id)
     WHERE m.status = 'pending' AND (m.due_at, m.id) < (f.due_at, f.id)"""
 FIRST = "SELECT min(id) FROM message WHERE status = 'pending'"
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 FRONT = "SELECT id FROM message_low_watermark WHERE mailing_id = :id"
 SENT = """
     UPDATE message SET status = 'sent', counted_attempts = 1, lease_until = NULL, finished_at = now()
@@ -117,7 +116,7 @@ async def test_what_another_worker_is_just_claiming_is_not_left_behind(engine: A
     async with sessions() as broken:
         given_up = [message.id for message in await claim(broken, mailing_id, 3)]
         second = asyncio.create_task(claimed(sessions, mailing_id, 3))
-        while not await value(engine, WAITING):
+        while not await value(engine, LOCK_WAITS):
             assert not second.done()
         await broken.rollback()
     assert not set(await second) & set(given_up)
@@ -128,17 +127,11 @@ async def test_what_another_worker_is_just_claiming_is_not_left_behind(engine: A
 async def test_what_becomes_pending_before_the_front_takes_it_back(engine: AsyncEngine, sessions: Sessions) -> None:
     mailing_id = await pending(engine, 3)
     await claimed(sessions, mailing_id, 3)
-    await run(
-        engine,
-        """UPDATE message SET status = 'failed', counted_attempts = 1, lease_until = NULL, finished_at = now()
-        WHERE status = 'sending'""",
-    )
+    await run(engine, SENT.replace("'sent'", "'failed'"))
     async with transaction(sessions) as session:
         assert await resend_failed(session, mailing_id) == 3
-    assert (await value(engine, BEHIND), await value(engine, "SELECT due_at < now() FROM message_low_watermark")) == (
-        0,
-        True,
-    )
+    assert await value(engine, BEHIND) == 0
+    assert await value(engine, "SELECT due_at < now() FROM message_low_watermark")
     await run(engine, "UPDATE message SET closes_at = now() + interval '1 h'")
     assert len(await claimed(sessions, mailing_id, 3)) == 3
 
@@ -174,18 +167,6 @@ async def test_whatever_moves_messages_none_is_behind_the_front(
         assert await value(engine, BEHIND) == 0
 
 
-async def _claim(session: AsyncSession, mailing_id: int, count: int) -> None:
-    await claim(session, mailing_id, count)
-
-
-async def _expire(session: AsyncSession, mailing_id: int, count: int) -> None:
-    await expire_of_mailing(session, mailing_id, min(count, 3))
-
-
-async def _cancel(session: AsyncSession, mailing_id: int, count: int) -> None:
-    await cancel_of_mailing(session, mailing_id, min(count, 3))
-
-
 async def _retry(session: AsyncSession, mailing_id: int, count: int) -> None:
     """Back to pending, sooner or later than it was."""
     await session.execute(
@@ -209,4 +190,10 @@ async def _reopen(session: AsyncSession, mailing_id: int, count: int) -> None:
     )
 
 
-MOVES = (_claim, _expire, _cancel, _retry, _reopen)
+MOVES: Sequence[Callable[[AsyncSession, int, int], Awaitable[object]]] = (
+    claim,
+    lambda session, mailing_id, count: expire_of_mailing(session, mailing_id, min(count, 3)),
+    lambda session, mailing_id, count: cancel_of_mailing(session, mailing_id, min(count, 3)),
+    _retry,
+    _reopen,
+)

@@ -10,6 +10,9 @@ from support.rows import add_client, add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient
 HOUR = "interval '1 h'"
+ATTEMPT = (
+    *("number", "started_at", "duration_ms", "outcome", "http_status", "code", "reason", "reason_code", "provider_id"),
+)
 
 
 async def story(api: Api, message_id: int) -> dict[str, Any]:
@@ -42,6 +45,12 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
         (:id + 1, 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'not_json', NULL, NULL)""",
         id=message_id,
     )
+    at = "2026-05-01T10:00"
+    attempts = [
+        (1, f"{at}:00Z", None, "ambiguous", None, None, "the worker was lost during the call", "worker_lost", None),
+        (2, f"{at}:01Z", 12, "throttled", 429, None, "HTTP 429", "http_status", None),
+        (3, f"{at}:02Z", 85, "accepted", 200, 0, "", None, "SM42"),
+    ]
     found = await story(api, message_id)
     due_at = found.pop("due_at")
     assert moment(due_at).tzinfo is not None
@@ -60,59 +69,22 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
         "text": "Sale",
         "test": False,
         "resolutions": [],
-        "history": [
-            {
-                "number": 1,
-                "started_at": "2026-05-01T10:00:00Z",
-                "duration_ms": None,
-                "outcome": "ambiguous",
-                "http_status": None,
-                "code": None,
-                "reason": "the worker was lost during the call",
-                "reason_code": "worker_lost",
-                "provider_id": None,
-            },
-            {
-                "number": 2,
-                "started_at": "2026-05-01T10:00:01Z",
-                "duration_ms": 12,
-                "outcome": "throttled",
-                "http_status": 429,
-                "code": None,
-                "reason": "HTTP 429",
-                "reason_code": "http_status",
-                "provider_id": None,
-            },
-            {
-                "number": 3,
-                "started_at": "2026-05-01T10:00:02Z",
-                "duration_ms": 85,
-                "outcome": "accepted",
-                "http_status": 200,
-                "code": 0,
-                "reason": "",
-                "reason_code": None,
-                "provider_id": "SM42",
-            },
-        ],
+        "history": [dict(zip(ATTEMPT, each, strict=True)) for each in attempts],
     }
 
 
 IN_AN_HOUR, AN_HOUR_AGO = f"now() + {HOUR}", f"now() - {HOUR}"
 
 # The columns of an unsent message of a running mailing, why it waits, and whether it is known until when.
+OPENS = f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, "
 WAITS = [
-    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = 'window'", "window", True),
-    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = NULL", "window", True),
+    (OPENS + "wait_reason = 'window'", "window", True),
+    (OPENS + "wait_reason = NULL", "window", True),
     (f"due_at = {AN_HOUR_AGO}, closes_at = {AN_HOUR_AGO} + interval '1 s'", "window", False),
     (f"due_at = {AN_HOUR_AGO}, closes_at = '-infinity', wait_reason = 'retry'", "window", False),
-    (
-        f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = 'retry', counted_attempts = 1",
-        "retry",
-        True,
-    ),
-    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = 'rate'", "rate", True),
-    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = 'breaker'", "breaker", True),
+    (OPENS + "wait_reason = 'retry', counted_attempts = 1", "retry", True),
+    (OPENS + "wait_reason = 'rate'", "rate", True),
+    (OPENS + "wait_reason = 'breaker'", "breaker", True),
     (f"due_at = {AN_HOUR_AGO}, closes_at = {IN_AN_HOUR}, wait_reason = NULL", "rate", False),
     (f"due_at = {AN_HOUR_AGO}, closes_at = {IN_AN_HOUR}, wait_reason = 'retry'", "rate", False),
 ]
@@ -161,12 +133,9 @@ async def test_a_message_shows_the_text_it_went_out_with_and_before_that_the_new
     mailing_id = await add_mailing(engine, text="first")
     statuses = ["sent", "sending", "unknown", "pending", "pending", "pending"]
     ids = await add_messages(engine, mailing_id, statuses)
-    await change(engine, ids[4], "counted_attempts = 1, claim_no = 1, phone = '79160000000', text_revision = 1")
-    await change(
-        engine,
-        ids[5],
-        "counted_attempts = 1, claim_no = 1, text_revision = 1, phone = '79160000000', maybe_accepted = true",
-    )
+    called = "counted_attempts = 1, claim_no = 1, phone = '79160000000', text_revision = 1"
+    await change(engine, ids[4], called)
+    await change(engine, ids[5], f"{called}, maybe_accepted = true")
     assert (await api.patch(f"/mailings/{mailing_id}/", json={"text": "second"})).status_code == 200
     shown = [(await story(api, message_id))["text"] for message_id in ids]
     assert shown == ["first", "first", "first", "second", "second", "first"]
@@ -181,13 +150,9 @@ async def test_a_deleted_mailing_takes_its_messages_from_sight(engine: AsyncEngi
 
 async def test_the_phone_is_the_one_of_the_last_call_or_else_of_the_next(engine: AsyncEngine, api: Api) -> None:
     client_id = await add_client(engine, phone="79161112233")
-    expected = {
-        "unclaimed": "79161112233",
-        "retried": "79161112233",
-        "maybe arrived": "79160000000",
-        "sent": "79160000000",
-    }
-    left = {"unclaimed": "", "retried": "79160000000", "maybe arrived": "79160000000", "sent": "79160000000"}
+    own, called = "79161112233", "79160000000"
+    expected = {"unclaimed": own, "retried": own, "maybe arrived": called, "sent": called}
+    left = {"unclaimed": "", "retried": called, "maybe arrived": called, "sent": called}
     ids = {}
     for case in expected:
         status = "sent" if case == "sent" else "pending"

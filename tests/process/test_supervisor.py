@@ -3,7 +3,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -43,42 +43,48 @@ class Run:
         self.result: Child | None = None
 
 
+class Children:
+    """Processes that write their pids into one file, and a supervisor of them in this process."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "pids"
+
+    def pids(self) -> list[int]:
+        """Return those of all that were ever started, in order."""
+        return [int(line) for line in self.file.read_text().split()] if self.file.exists() else []
+
+    @asynccontextmanager
+    async def supervised(self, *codes: str) -> AsyncIterator[Run]:
+        run = Run()
+        children = [
+            Child(f"child-{n}", [sys.executable, "-c", code, str(self.file)], os.environ)
+            for n, code in enumerate(codes)
+        ]
+        async with asyncio.timeout(60):
+            task = asyncio.create_task(supervise(children, signals=run.signals, on_event=run.said.append))
+            try:
+                yield run
+                run.signals.stop.set()
+                run.result = await task
+            finally:
+                task.cancel()
+
+
 @pytest.fixture
-def births(tmp_path: Path) -> Callable[[], list[int]]:
-    def read() -> list[int]:
-        file = tmp_path / "pids"
-        return [int(line) for line in file.read_text().split()] if file.exists() else []
-
-    return read
+def children(tmp_path: Path) -> Children:
+    return Children(tmp_path)
 
 
-@asynccontextmanager
-async def supervised(tmp_path: Path, *codes: str) -> AsyncIterator[Run]:
-    run = Run()
-    children = [
-        Child(f"child-{n}", [sys.executable, "-c", code, str(tmp_path / "pids")], os.environ)
-        for n, code in enumerate(codes)
-    ]
-    async with asyncio.timeout(60):
-        task = asyncio.create_task(supervise(children, signals=run.signals, on_event=run.said.append))
-        try:
-            yield run
-            run.signals.stop.set()
-            run.result = await task
-        finally:
-            task.cancel()
+async def test_a_killed_child_comes_back(children: Children) -> None:
+    async with children.supervised(SLEEPER) as run:
+        await until(children.pids)
+        os.kill(children.pids()[0], signal.SIGKILL)
+        await until(lambda: len(children.pids()) == 2)
+    assert run.said == [f"child-0 (pid {children.pids()[0]}) was killed by SIGKILL; restarting now"]
 
 
-async def test_a_killed_child_comes_back(tmp_path: Path, births: Callable[[], list[int]]) -> None:
-    async with supervised(tmp_path, SLEEPER) as run:
-        await until(births)
-        os.kill(births()[0], signal.SIGKILL)
-        await until(lambda: len(births()) == 2)
-    assert run.said == [f"child-0 (pid {births()[0]}) was killed by SIGKILL; restarting now"]
-
-
-async def test_a_child_that_dies_at_every_start_is_started_less_and_less_often(tmp_path: Path) -> None:
-    async with supervised(tmp_path, BORN + "sys.exit(1)") as run:
+async def test_a_child_that_dies_at_every_start_is_started_less_and_less_often(children: Children) -> None:
+    async with children.supervised(BORN + "sys.exit(1)") as run:
         began = time.monotonic()
         await until(lambda: len(run.said) >= 3)
     assert time.monotonic() - began >= 0.5
@@ -95,66 +101,60 @@ def test_the_delay_grows_to_five_seconds() -> None:
 
 
 async def test_a_child_that_had_settled_is_started_at_once_again(
-    tmp_path: Path, births: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+    children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "STABLE_AFTER_S", 0)
-    async with supervised(tmp_path, BORN) as run:
-        await until(lambda: len(births()) >= 4)
+    async with children.supervised(BORN) as run:
+        await until(lambda: len(children.pids()) >= 4)
     assert not [line for line in run.said if "again in" in line]
 
 
-async def test_stop_ends_all_without_waiting_for_the_grace(
-    tmp_path: Path, births: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_stop_ends_all_without_waiting_for_the_grace(children: Children, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "GRACE_S", FOR_EVER_S)
-    async with supervised(tmp_path, SLEEPER, SLEEPER, SLEEPER) as run:
-        await until(lambda: len(births()) == 3)
-    assert not any(is_running(pid) for pid in births())
+    async with children.supervised(SLEEPER, SLEEPER, SLEEPER) as run:
+        await until(lambda: len(children.pids()) == 3)
+    assert not any(is_running(pid) for pid in children.pids())
     assert (run.said, run.result) == ([], None)
 
 
 async def test_a_child_deaf_to_sigterm_is_killed_after_its_grace(
-    tmp_path: Path, births: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+    children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "GRACE_S", 0.5)
-    async with supervised(tmp_path, STUBBORN) as run:
-        await until(births)
+    async with children.supervised(STUBBORN) as run:
+        await until(children.pids)
         begin = time.monotonic()
     assert time.monotonic() - begin >= supervisor.GRACE_S
-    assert not is_running(births()[0])
-    assert run.said == [f"child-0 (pid {births()[0]}) was killed by SIGKILL"]
+    assert not is_running(children.pids()[0])
+    assert run.said == [f"child-0 (pid {children.pids()[0]}) was killed by SIGKILL"]
 
 
-async def test_a_second_signal_does_not_wait(
-    tmp_path: Path, births: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_second_signal_does_not_wait(children: Children, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "GRACE_S", FOR_EVER_S)
-    async with supervised(tmp_path, STUBBORN) as run:
-        await until(births)
+    async with children.supervised(STUBBORN) as run:
+        await until(children.pids)
         run.signals.advance()
         await asyncio.sleep(0.1)
-        assert is_running(births()[0])
+        assert is_running(children.pids()[0])
         run.signals.advance()
-    assert not is_running(births()[0])
+    assert not is_running(children.pids()[0])
 
 
-async def test_a_child_that_calls_its_configuration_wrong_stops_all(
-    tmp_path: Path, births: Callable[[], list[int]]
-) -> None:
-    async with supervised(tmp_path, SLEEPER, BORN + "time.sleep(0.3); sys.exit(2)") as run:
+async def test_a_child_that_calls_its_configuration_wrong_stops_all(children: Children) -> None:
+    async with children.supervised(SLEEPER, BORN + "time.sleep(0.3); sys.exit(2)") as run:
         await until(run.signals.stop.is_set)
     assert run.result is not None
     assert run.result.name == "child-1"
     assert "exited with status 2 (wrong usage or configuration); stopping" in run.said[0]
-    assert not any(is_running(pid) for pid in births())
+    assert not any(is_running(pid) for pid in children.pids())
 
 
-async def test_what_a_dead_child_left_running_is_ended(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+async def test_what_a_dead_child_left_running_is_ended(children: Children) -> None:
     grandchild = f"import subprocess; subprocess.Popen([sys.executable, '-c', {SLEEPER!r}, sys.argv[1]]); "
-    async with supervised(tmp_path, BORN + grandchild + "time.sleep(60)"):
-        await until(lambda: len(births()) == 2)
-        os.kill(births()[0], signal.SIGKILL)
-        await until(lambda: not is_running(births()[1]))
+    async with children.supervised(BORN + grandchild + "time.sleep(60)"):
+        await until(lambda: len(children.pids()) == 2)
+        os.kill(children.pids()[0], signal.SIGKILL)
+        await until(lambda: not is_running(children.pids()[1]))
 
 
 async def test_a_program_that_cannot_be_started_is_tried_again() -> None:
@@ -167,30 +167,30 @@ async def test_a_program_that_cannot_be_started_is_tried_again() -> None:
     assert run.said[0] == "worker cannot be started (No such file or directory); restarting now"
 
 
-async def test_cancelled_it_leaves_nothing_running(tmp_path: Path, births: Callable[[], list[int]]) -> None:
-    child = Child("worker", [sys.executable, "-c", SLEEPER, str(tmp_path / "pids")], os.environ)
+async def test_cancelled_it_leaves_nothing_running(children: Children) -> None:
+    child = Child("worker", [sys.executable, "-c", SLEEPER, str(children.file)], os.environ)
     task = asyncio.create_task(supervise([child], signals=Signals(), on_event=print))
-    await until(births)
+    await until(children.pids)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not is_running(births()[0])
+    assert not is_running(children.pids()[0])
 
 
-async def test_children_end_when_the_supervisor_is_killed(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+async def test_children_end_when_the_supervisor_is_killed(children: Children) -> None:
     """Also one that is deaf to the SIGTERM it sends itself."""
     codes = (SUPERVISED + SLEEPER, SUPERVISED + STUBBORN)
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, tmp_path / "pids", *codes)
-    await until(lambda: len(births()) == 2)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, children.file, *codes)
+    await until(lambda: len(children.pids()) == 2)
     process.kill()
     await process.wait()
-    await until(lambda: not any(is_running(pid) for pid in births()))
+    await until(lambda: not any(is_running(pid) for pid in children.pids()))
 
 
-async def test_ctrl_c_ends_the_supervisor_and_its_children(tmp_path: Path, births: Callable[[], list[int]]) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, tmp_path / "pids", SLEEPER)
-    await until(births)
+async def test_ctrl_c_ends_the_supervisor_and_its_children(children: Children) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, children.file, SLEEPER)
+    await until(children.pids)
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(5):
         assert await process.wait() == 0
-    assert not is_running(births()[0])
+    assert not is_running(children.pids()[0])

@@ -29,7 +29,7 @@ from support import campaign as campaign_
 from support.api import KEY, bound_app
 from support.campaign import ApiCaller
 from support.plain_http import NO_TLS
-from support.processes import until
+from support.processes import becomes, until
 from support.provider_calls import REPORTING
 from support.users import add_user
 
@@ -122,27 +122,18 @@ async def test_a_call_without_an_answer_is_resolved_by_its_receipt(settings: Set
         await campaign.clients(10)
         mailing_id = await campaign.mailing()
         assert await campaign.finished(mailing_id)
-
-        async def all_resolved() -> bool:
-            return await campaign.counts(mailing_id) == {"planned": 10, "sent": 10}
-
-        await campaign.until(all_resolved)
+        await campaign.shows(mailing_id, planned=10, sent=10)
         assert await delivery(campaign, mailing_id) == {"delivered": 10, "undelivered": 0, "awaited": 0}
         by = await campaign.rows("SELECT DISTINCT actor FROM event WHERE kind = 'message.resolved'")
         assert by == [("receipt",)]
-        calls = await campaign.rows("SELECT count(*) FROM attempt")
-        assert calls == [(10,)]
+        assert await campaign.value("SELECT count(*) FROM attempt") == 10
 
 
 async def test_a_phone_that_replies_stop_is_opted_out(settings: Settings, sessions: Sessions) -> None:
     async with through("kannel", settings, sessions, reply=1.0, reply_text="Стоп.") as campaign:
-        (client_id,) = await campaign.clients(1)
+        await campaign.clients(1)
         await campaign.finished(await campaign.mailing())
-
-        async def opted_out() -> bool:
-            return bool((await campaign.api.get(f"/clients/{client_id}/")).json()["opted_out"])
-
-        await campaign.until(opted_out)
+        await campaign.until_found("SELECT 1 FROM client WHERE opted_out")
 
 
 # As if the whole mailing had been 73 hours ago, all of it at one time, so that one report has it.
@@ -168,16 +159,11 @@ async def test_of_a_mailing_whose_every_second_receipt_is_lost_all_say_what_is_k
         plans = {each: plan_receipt(Behaviour(**lossy), each, 1) for each in ids}  # type: ignore[arg-type] # as above
         lost = [each for each, plan in plans.items() if plan.receipt_lost]
         told = {"delivered": 60 - len(lost), "undelivered": 0, "awaited": len(lost)}
-
-        async def all_came() -> bool:
-            return await delivery(campaign, mailing_id) == told
-
-        await campaign.until(all_came)
+        await becomes(lambda: delivery(campaign, mailing_id), told)
         assert f"sent, no receipt yet {len(lost)} " in await _page(campaign, f"mailings/{mailing_id}")
         async with engine.begin() as connection:
             for statement in AGED:
-                await connection.execute(text(statement))
-
+                await connection.exec_driver_sql(statement)
         assert await campaign.counts(mailing_id) == {"planned": 60, "sent": 60}
         assert await delivery(campaign, mailing_id) == told
         awaited = (await campaign.statistics(mailing_id, limit=500, delivery="awaited"))["messages"]["items"]
@@ -191,7 +177,7 @@ async def test_of_a_mailing_whose_every_second_receipt_is_lost_all_say_what_is_k
         assert f"Delivered {60 - len(lost)} / 60" in await _page(campaign, f"mailings/{mailing_id}")
         assert "Delivery no receipt came" in await _page(campaign, f"messages/{lost[0]}")
         kannel = replace(settings, gateway_provider="kannel", public_url="http://127.0.0.1")
-        (sent_at,) = (await campaign.rows("SELECT min(finished_at) FROM message"))[0]
+        sent_at = await campaign.value("SELECT min(finished_at) FROM message")
         report = await text_of_report(sessions, kannel, sent_at.date(), now=datetime.now(UTC))
         assert f"{60 - len(lost)} of 60 sent; not delivered 0, without a receipt {len(lost)}" in " ".join(
             report.split()

@@ -70,14 +70,18 @@ async def engine(pair: Pair) -> AsyncIterator[AsyncEngine]:
         yield engine
 
 
+async def fail_over(pair: Pair, engine: AsyncEngine) -> None:
+    pair.fail_over()
+    await engine.dispose()
+
+
 async def test_a_failover_that_lost_nothing_is_resumed_after_a_grace_and_the_mailings_are_woken(
     pair: Pair, engine: AsyncEngine
 ) -> None:
     process = Process(engine)
     mailing = await add_mailing(engine)
     assert await process.visit() == Verdict.ready
-    pair.fail_over()
-    await engine.dispose()
+    await fail_over(pair, engine)
     assert await process.visit(after_s=30) == Verdict.waiting
     assert await process.visit(after_s=GRACE_S - 1) == Verdict.waiting
     assert await value(engine, IS_RESTORED)
@@ -97,8 +101,7 @@ async def test_the_default_stays_stopped_and_so_do_commits_that_waited_for_no_st
         undeclared, alone = Process(engine, lossless=False), Process(engine)
         assert [await undeclared.visit(), await alone.visit()] == [Verdict.undeclared, Verdict.asynchronous]
         await pair.caught_up()
-        pair.fail_over()
-        await engine.dispose()
+        await fail_over(pair, engine)
         newcomer = Process(engine)
         for process in (undeclared, alone, newcomer):
             await process.visit()
@@ -112,8 +115,7 @@ async def test_a_process_that_slept_too_long_vouches_for_nothing(pair: Pair, eng
     """It may have been frozen, and the database been recovered to a moment after its last tick."""
     process = Process(engine)
     await process.visit()
-    pair.fail_over()
-    await engine.dispose()
+    await fail_over(pair, engine)
     assert await process.visit(after_s=MAX_AGE_S + 1) == Verdict.outdated
     assert await process.visit(after_s=GRACE_S) == Verdict.outdated
     assert await value(engine, IS_RESTORED)
@@ -131,8 +133,7 @@ async def test_what_was_lost_sets_the_database_aside_even_after_another_process_
     await pair.cut_standby_off()
     await run(engine, "UPDATE message SET claim_no = 2 WHERE id = :id", id=message)
     late.witness.remember([(message, 2)])
-    pair.fail_over()
-    await engine.dispose()
+    await fail_over(pair, engine)
     await content.visit()
     await content.visit(after_s=GRACE_S)
     assert not await value(engine, IS_RESTORED)
@@ -154,8 +155,7 @@ async def test_a_lost_tick_is_enough(pair: Pair, engine: AsyncEngine) -> None:
     await process.visit()
     await pair.cut_standby_off()
     await process.visit()
-    pair.fail_over()
-    await engine.dispose()
+    await fail_over(pair, engine)
     assert await process.visit() == Verdict.missing
     assert await value(engine, IS_RESTORED)
 
@@ -168,8 +168,7 @@ async def test_an_operator_who_knows_that_nothing_was_lost_resumes_and_nothing_i
     said: list[str] = []
     options = Options(hold=True, echo=said.append)
     await resume_without_loss(sessions(engine), options)
-    pair.fail_over()
-    await engine.dispose()
+    await fail_over(pair, engine)
     await resume_without_loss(sessions(engine), options)
     assert said == ["This database was not restored from a backup. Nothing to do.",
                     "Sending is enabled. No message was marked."]  # fmt: skip

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.xdist_group("embedded")
 ADD_CLIENTS = """
     INSERT INTO client (phone, operator_code, timezone)
     SELECT '7916' || lpad(n::text, 7, '0'), '916', 'UTC' FROM generate_series(1, 1000) n"""
+RECOVERED = "DO 'BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END'"
 RESTORED = "SELECT database_identity <> database_identity() FROM installation"
 ROLLED_BACK = "SELECT count(*) FROM event WHERE kind = 'database.rolled_back' AND actor = 'worker'"
 
@@ -69,17 +70,18 @@ class Cluster:
 
     def recover_on_a_new_timeline(self) -> None:
         """As a recovery to a point in time ends, and as a standby is promoted."""
-        directory = self._data / "postgres"
-        with (directory / "postgresql.auto.conf").open("a") as settings:
+        with (self._data / "postgres" / "postgresql.auto.conf").open("a") as settings:
             settings.write("restore_command = 'false'\n")
-        (directory / "recovery.signal").touch()
-        os.chown(directory / "recovery.signal", directory.stat().st_uid, directory.stat().st_gid)
+        self._touch("recovery.signal")
 
     def follow(self) -> None:
         """As a standby that waits for more from its primary."""
+        self._touch("standby.signal")
+
+    def _touch(self, name: str) -> None:
         directory = self._data / "postgres"
-        (directory / "standby.signal").touch()
-        os.chown(directory / "standby.signal", directory.stat().st_uid, directory.stat().st_gid)
+        (directory / name).touch()
+        os.chown(directory / name, directory.stat().st_uid, directory.stat().st_gid)
 
     def kill(self) -> None:
         """As a crash does: nothing is flushed on the way out."""
@@ -117,10 +119,17 @@ async def _connected(url: str) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-async def test_files_copied_back_under_a_running_process_are_noticed_before_it_sends(cluster: Cluster) -> None:
+@asynccontextmanager
+async def _witnessed(cluster: Cluster, *, lossless: bool = False) -> AsyncIterator[AsyncEngine]:
+    """Yield an engine for a server that does not run yet, with a witness at work."""
     async with cluster.running() as url:
         pass
-    async with _connected(url) as engine, witnessing(engine, by="worker", wake=wake_started):
+    async with _connected(url) as engine, witnessing(engine, by="worker", wake=wake_started, lossless=lossless):
+        yield engine
+
+
+async def test_files_copied_back_under_a_running_process_are_noticed_before_it_sends(cluster: Cluster) -> None:
+    async with _witnessed(cluster) as engine:
         async with cluster.running():
             await run(engine, ADD_CLIENTS)
             await engine.dispose()
@@ -139,9 +148,7 @@ async def _ticked(engine: AsyncEngine) -> None:
 
 
 async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster) -> None:
-    async with cluster.running() as url:
-        pass
-    async with _connected(url) as engine, witnessing(engine, by="worker", wake=wake_started):
+    async with _witnessed(cluster) as engine:
         async with cluster.running():
             await run(engine, ADD_CLIENTS)
             await _ticked(engine)
@@ -153,16 +160,14 @@ async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster
 
 async def test_a_recovery_to_an_earlier_moment_under_a_living_process_is_set_aside(cluster: Cluster) -> None:
     """Though every failover is declared to lose nothing, and only the timeline is another one."""
-    async with cluster.running() as url:
-        pass
-    async with _connected(url) as engine, witnessing(engine, by="worker", wake=wake_started, lossless=True):
+    async with _witnessed(cluster, lossless=True) as engine:
         async with cluster.running():
             await _ticked(engine)
             await engine.dispose()
         cluster.put_copy_back()
         cluster.recover_on_a_new_timeline()
         async with cluster.running():
-            await run(engine, "DO 'BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END'")
+            await run(engine, RECOVERED)
             await engine.dispose()
             assert await value(engine, "SELECT database_identity = 'restored' FROM installation")
             assert await value(engine, ROLLED_BACK) == 1
@@ -172,7 +177,7 @@ async def test_a_new_timeline_is_a_restored_database(cluster: Cluster) -> None:
     """A recovery to a point in time ends on one, and a replica is promoted to one: it may lack what the old had."""
     cluster.recover_on_a_new_timeline()
     async with cluster.running() as url, _connected(url) as engine:
-        await run(engine, "DO 'BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END'")
+        await run(engine, RECOVERED)
         assert await value(engine, RESTORED)
         await run(engine, "UPDATE installation SET database_identity = database_identity()")
         assert not await value(engine, RESTORED)
