@@ -4,7 +4,6 @@ import base64
 import json
 import re
 from functools import partial
-from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +13,7 @@ from mailing.database.engine import Sessions
 from mailing.events.history import HISTORIES, HistoryCursor, Subject, history
 from mailing.messages.states import MessageStatus
 from support import ROOT
-from support.mailing_requests import Json, told
+from support.mailing_requests import Json, items_of_pages, told
 from support.query_plans import scans
 from support.rows import add_client, add_mailing, add_messages, run
 
@@ -126,16 +125,8 @@ async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_mo
     for table, column in (("attempt", "started_at"), ("event", "at")):
         await run(engine, f"UPDATE {table} SET {column} = '2026-05-01T10:00:00Z'")
     whole = await events_of(api, mailing_id=mailing_id, limit=500)
-    walked: list[Json] = []
-    cursor: dict[str, Any] = {}
-    while True:
-        page = await told(await api.get("/events/", params={"mailing_id": mailing_id, "limit": 1} | cursor))
-        walked += page["items"]
-        if page["next_cursor"] is None:
-            break
-        cursor = {"cursor": page["next_cursor"]}
-    assert walked == whole
     assert len(whole) == 8
+    assert await items_of_pages(api, "/events/", mailing_id=mailing_id, limit=1) == whole
 
 
 def test_the_documentation_names_every_kind_of_event() -> None:

@@ -28,20 +28,14 @@ async def add_waiting(
     due: datetime,
 ) -> None:
     """Each message with a client of its own."""
-    await run(
-        engine,
-        """WITH c AS (
+    add = """
+        WITH c AS (
             INSERT INTO client (phone, operator_code, timezone)
             SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :zone
             FROM generate_series(1, CAST(:count AS int)) n RETURNING id)
         INSERT INTO message (mailing_id, client_id, due_at, closes_at, wait_reason)
-        SELECT :mailing_id, id, :due, '2050-01-01Z', CAST(:waiting AS text) FROM c""",
-        mailing_id=mailing_id,
-        count=count,
-        zone=zone,
-        waiting=waiting,
-        due=due,
-    )
+        SELECT :mailing_id, id, :due, '2050-01-01Z', CAST(:waiting AS text) FROM c"""
+    await run(engine, add, mailing_id=mailing_id, count=count, zone=zone, waiting=waiting, due=due)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import random
 import re
 from collections import Counter, defaultdict
-from typing import Any
+from itertools import chain
 
 import httpx
 import pytest
@@ -14,19 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from mailing.mailings.states import MailingStatus
 from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.web.pagination import encode_cursor
+from support.mailing_requests import Json, items_of_pages, told
 from support.query_plans import blocks, executed, explained_prepared, nodes, rows_read
 from support.rows import ADD_MESSAGES, add_client, add_mailing, add_messages, run
 
 Api = httpx.AsyncClient
-Json = dict[str, Any]
 ZERO = dict.fromkeys(("planned", *MessageStatus), 0)
 
 
 async def get(api: Api, path: str, **parameters: object) -> Json:
-    answer = await api.get(path, params={name: str(given) for name, given in parameters.items()})
-    assert answer.status_code == 200, answer.text
-    found: Json = answer.json()
-    return found
+    return await told(await api.get(path, params={name: str(given) for name, given in parameters.items()}))
 
 
 async def counted(engine: AsyncEngine) -> dict[int, Counter[str]]:
@@ -218,30 +215,21 @@ async def test_statements_over_several_mailings_at_once_wait_for_each_other_in_n
 # --- pages ----------------------------------------------------------------------------------------------------------
 
 
-async def ids_of_pages(api: Api, path: str, **parameters: object) -> list[int]:
-    """Of all pages in a row; each but the last is full."""
-    ids: list[int] = []
-    cursor: dict[str, object] = {}
-    while True:
-        page = (await get(api, path, **parameters, **cursor))["messages"]
-        ids += [item["id"] for item in page["items"]]
-        if page["next_cursor"] is None:
-            return ids
-        assert len(page["items"]) == parameters["limit"]
-        cursor = {"cursor": page["next_cursor"]}
+async def ids_of_pages(api: Api, path: str, **parameters: str | int) -> list[int]:
+    return [item["id"] for item in await items_of_pages(api, path, **parameters)]
 
 
 async def test_the_pages_of_a_mailings_messages_join_in_the_order_of_ids(engine: AsyncEngine, api: Api) -> None:
     mailing_id, other = await add_mailing(engine), await add_mailing(engine)
     chance = random.Random(7)  # noqa: S311 - the same mixture every time
-    of_status: dict[MessageStatus, list[int]] = {status: [] for status in MessageStatus}
+    of_status = defaultdict[MessageStatus, list[int]](list)
     for batch in range(4):
         statuses = chance.choices(list(MessageStatus), k=25)
         ids = await add_messages(engine, mailing_id, statuses, first_client=batch * 100)
         await add_messages(engine, other, statuses, first_client=batch * 100)
         for message_id, status in zip(ids, statuses, strict=True):
             of_status[status].append(message_id)
-    path, every = f"/statistics/{mailing_id}/", sorted(sum(of_status.values(), start=[]))  # noqa: RUF017 - seven lists
+    path, every = f"/statistics/{mailing_id}/", sorted(chain.from_iterable(of_status.values()))
     for limit in (7, 50, 99, 100, 500):
         assert await ids_of_pages(api, path, limit=limit) == every
     for status, ids in of_status.items():

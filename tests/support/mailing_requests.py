@@ -20,6 +20,20 @@ async def told(answer: httpx.Response, status: int = 200) -> Json:
     return found
 
 
+async def items_of_pages(api: Api, path: str, **parameters: str | int) -> list[Json]:
+    """Read page after page; each but the last is full."""
+    items: list[Json] = []
+    cursor: dict[str, str | int] = {}
+    while True:
+        found = await told(await api.get(path, params=parameters | cursor))
+        page = found.get("messages", found)
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        assert len(page["items"]) == parameters["limit"]
+        cursor = {"cursor": page["next_cursor"]}
+
+
 async def statuses(engine: AsyncEngine, mailing_id: int) -> dict[str, int]:
     """Count the rows, and require that the counters agree."""
     counted = await run(
