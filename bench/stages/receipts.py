@@ -14,11 +14,11 @@ from bench.stages.api import serving
 from bench.wrk import requests_a_second
 from mailing.database.engine import create_engine
 from mailing.database.read_pool import ReadPool
-from mailing.gateway.providers.receipt import ReceiptState
+from mailing.gateway.providers.receipt import Receipt, ReceiptState
 from mailing.process.ports import free_port
 from mailing.receipts.address import receipt_path
 from mailing.receipts.inbox import BATCH
-from mailing.receipts.repository import NewReceipt, store
+from mailing.receipts.repository import store
 
 DATABASE = "bench_receipts"
 MESSAGES = 200_000
@@ -87,7 +87,7 @@ async def _store(lab: Lab, url: str, count: int) -> float:
     async with aclosing(ReadPool(engine)) as pool:
         with Meter({"postgres": lab.cluster.postmaster}) as meter:
             for first in range(0, count, BATCH):
-                batch = [NewReceipt(each, ReceiptState.delivered, None, None) for each in ids[first : first + BATCH]]
+                batch = [Receipt(each, ReceiptState.delivered, None, None) for each in ids[first : first + BATCH]]
                 await store(pool, batch)
     await engine.dispose()
     return count / meter.seconds

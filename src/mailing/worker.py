@@ -28,7 +28,7 @@ from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.receipts.address import namespace_of, receipt_path
-from mailing.receipts.key import read_key
+from mailing.receipts.repository import read_key
 from mailing.restore.witness import witnessing
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.sending.context import SendContext

@@ -22,8 +22,8 @@ from mailing.gateway.providers.receipt import Receipt, ReceiptRequest, ReceiptSt
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
 from mailing.receipts.inbox import Inbox
-from mailing.receipts.key import read_key
 from mailing.receipts.opt_out_words import opt_out_words
+from mailing.receipts.repository import read_key
 from mailing.receipts.routes import ProviderRequests, ReceiptDesk
 from mailing.web.server import server_config
 from support.plain_http import NO_TLS
@@ -59,7 +59,9 @@ class Talkative(Provider):
             items = msgspec.json.decode(request.body, type=list[_Item])
         except (ValueError, msgspec.DecodeError):
             return None
-        return [Receipt(item.id, item.state, item.code, item.at, item.listed) for item in items]
+        return [
+            Receipt.of(item.state if item.listed else None, item.code, message_id=item.id, at=item.at) for item in items
+        ]
 
     def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
         try:

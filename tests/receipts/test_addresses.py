@@ -8,11 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.read_pool import ReadPool
 from mailing.errors import Unavailable
-from mailing.gateway.providers.receipt import ReceiptState
+from mailing.gateway.providers.receipt import Receipt, ReceiptState
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
 from mailing.receipts.inbox import MAX_WAITING, Inbox
-from mailing.receipts.repository import NewReceipt
 from mailing.settings import Settings
 from receipts.conftest import FORMER, NAME, Desk, open_desk
 from support.proxy import Proxy, proxy
@@ -136,7 +135,7 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_and_counts_once(
 async def test_a_full_buffer_refuses_and_recovers(engine: AsyncEngine, ids: Sequence[int]) -> None:
     pool = ReadPool(engine)
     inbox = Inbox(pool, WorkerCounters())  # nobody writes yet
-    new = [NewReceipt(ids[0], ReceiptState.delivered, None, None)]
+    new = [Receipt(ids[0], ReceiptState.delivered, None, None)]
     waiting = [inbox.put(new * 500) for _ in range(MAX_WAITING // 500)]
     with pytest.raises(Unavailable):
         await inbox.put(new)

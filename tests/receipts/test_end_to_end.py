@@ -21,7 +21,7 @@ from mailing.gateway.sandbox.dialects import base_path_of
 from mailing.gateway.sandbox.server import running
 from mailing.process.ports import free_port
 from mailing.receipts.address import account_receipts_path, replies_path
-from mailing.receipts.key import read_key
+from mailing.receipts.repository import read_key
 from mailing.reports.on_demand import text_of_report
 from mailing.settings import Settings
 from mailing.web.server import Server, server_config

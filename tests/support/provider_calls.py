@@ -56,5 +56,5 @@ def form_of(call: Call) -> dict[str, str]:
     return dict(parse_qsl(call.body.decode(), strict_parsing=True))
 
 
-def asked(*, query: str = "", body: bytes = b"", content_type: str = "") -> ReceiptRequest:
-    return ReceiptRequest(query, content_type, body)
+def asked(*, query: str = "", body: bytes = b"") -> ReceiptRequest:
+    return ReceiptRequest(query, body)

@@ -21,7 +21,7 @@ class Receiver:
     async def take(self, request: web.Request) -> web.Response:
         status = self.statuses.pop(0) if self.statuses else 200
         if status == 200:
-            taken = ReceiptRequest(request.query_string, request.content_type, await request.read())
+            taken = ReceiptRequest(request.query_string, await request.read())
             async with self._arrived:
                 self.taken.append((request.path, taken))
                 self._arrived.notify_all()

@@ -308,7 +308,7 @@ def test_a_receipt_and_a_reply_are_read_in_time_proportional_to_their_bytes(
     provider = SMS_PROVIDERS[name]
 
     def parsed(sent: str) -> None:
-        for request in (ReceiptRequest(sent, "", b""), ReceiptRequest("", "", sent.encode())):
+        for request in (ReceiptRequest(sent, b""), ReceiptRequest("", sent.encode())):
             provider.parse_receipts(request)
             provider.parse_replies(request)
 

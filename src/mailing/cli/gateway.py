@@ -11,7 +11,7 @@ from mailing.errors import ConfigurationError
 from mailing.gateway.providers import provider_of
 from mailing.gateway.providers.provider import Provider
 from mailing.receipts.address import account_receipts_path, replies_path
-from mailing.receipts.key import read_key
+from mailing.receipts.repository import read_key
 from mailing.settings import Settings
 
 

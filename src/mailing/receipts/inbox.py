@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 from mailing.database.errors import transient
 from mailing.database.read_pool import ReadPool
 from mailing.errors import Unavailable
+from mailing.gateway.providers.receipt import Receipt
 from mailing.observability import failures
 from mailing.observability.counters import WorkerCounters
 from mailing.observability.log import get
 from mailing.receipts import counters as counted
-from mailing.receipts.repository import NewReceipt, Stored, store
+from mailing.receipts.repository import Stored, store
 
 logger = get(__name__)
 
@@ -29,7 +30,7 @@ AWAY = "The database is unavailable. Try again in a few seconds."
 class _Delivery(NamedTuple):
     """The receipts of one request, and what its answer waits for."""
 
-    receipts: Sequence[NewReceipt]
+    receipts: Sequence[Receipt]
     stored: asyncio.Future[None]
 
 
@@ -43,7 +44,7 @@ class Inbox:
         self._count = 0  # receipts in `_waiting` and in the batch that is being stored
         self._arrived = asyncio.Event()
 
-    def put(self, receipts: Sequence[NewReceipt]) -> asyncio.Future[None]:
+    def put(self, receipts: Sequence[Receipt]) -> asyncio.Future[None]:
         """Return what is done once they are stored. It raises Unavailable if they are not, and never will be."""
         delivery = _Delivery(receipts, asyncio.get_running_loop().create_future())
         if not receipts:

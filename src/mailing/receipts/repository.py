@@ -1,21 +1,13 @@
-"""Statements on receipts, on the driver."""
+"""Statements on receipts, on the driver, and the key of their addresses."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.read_pool import ReadPool
-from mailing.gateway.providers.receipt import ReceiptState
-
-
-class NewReceipt(msgspec.Struct, frozen=True):
-    """A receipt that came. `at` is the provider's time, None where it gave none that can be stored."""
-
-    message_id: int
-    state: ReceiptState
-    code: str | None
-    at: datetime | None
+from mailing.gateway.providers.receipt import Receipt
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -72,7 +64,7 @@ _STORE = """
 """
 
 
-async def store(pool: ReadPool, receipts: Sequence[NewReceipt]) -> Stored:
+async def store(pool: ReadPool, receipts: Sequence[Receipt]) -> Stored:
     """Store receipts, each unless its message has an equal or a stronger one. A repetition changes nothing."""
     row = await pool.row(
         _STORE,
@@ -82,3 +74,11 @@ async def store(pool: ReadPool, receipts: Sequence[NewReceipt]) -> Stored:
         [receipt.at for receipt in receipts],
     )
     return Stored(**row)
+
+
+_READ_KEY = text("SELECT receipt_key FROM installation")
+
+
+async def read_key(session: AsyncSession) -> bytes:
+    """Read the key. It never changes, so each process reads it once."""
+    return bytes((await session.execute(_READ_KEY)).scalar_one())

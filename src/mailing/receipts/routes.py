@@ -7,11 +7,11 @@ neither routing nor the log, and only their counts and times are kept.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Any, Final, cast
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from msgspec.structs import replace
 
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
@@ -24,17 +24,14 @@ from mailing.observability.log import get
 from mailing.receipts.address import RECEIPTS_PATH, REPLIES_PATH, is_account_receipts, is_replies, message_of
 from mailing.receipts.counters import RECEIPTS, REPLIES
 from mailing.receipts.inbox import Inbox
-from mailing.receipts.key import read_key
 from mailing.receipts.opt_out_words import OptOutWords
 from mailing.receipts.replies import take_reply
-from mailing.receipts.repository import NewReceipt
+from mailing.receipts.repository import read_key
 from mailing.web.server import BodyTimeout
-from mailing.web.state import first_header
 
 logger = get(__name__)
 
 MAX_BODY_BYTES: Final = 256 * 1024
-MAX_CODE_LENGTH: Final = 32
 MAX_MESSAGE_ID: Final = 2**63 - 1
 MAX_NOTED: Final = 100  # unlisted codes of one process
 PREFIXES: Final = (RECEIPTS_PATH + "/", REPLIES_PATH + "/")
@@ -135,7 +132,7 @@ class ReceiptDesk:
                 return provider, None
         return None, None
 
-    def _known(self, receipts: Sequence[Receipt], message_id: int | None) -> list[NewReceipt]:
+    def _known(self, receipts: Sequence[Receipt], message_id: int | None) -> list[Receipt]:
         """Return what can be stored. The address of one message takes no receipt of another."""
         new = []
         for receipt in receipts:
@@ -145,16 +142,15 @@ class ReceiptDesk:
             elif of is None or not 0 < of <= MAX_MESSAGE_ID:
                 self._counters.add(RECEIPTS, "unknown")
             else:
-                new.append(NewReceipt(of, receipt.state, _code(receipt.code), _instant(receipt.at)))
+                new.append(replace(receipt, message_id=of))
         return new
 
     def _note(self, receipt: Receipt, provider: Provider) -> None:
         """Log an unlisted status word once: an operator can then ask for it to be listed."""
         self._counters.add(RECEIPTS, "unlisted")
-        code = _code(receipt.code)
-        if code not in self._noted and len(self._noted) < MAX_NOTED:
-            self._noted.add(code)
-            logger.warning("receipt with an unlisted status", provider=provider.name, code=code)
+        if receipt.code not in self._noted and len(self._noted) < MAX_NOTED:
+            self._noted.add(receipt.code)
+            logger.warning("receipt with an unlisted status", provider=provider.name, code=receipt.code)
 
     async def _reply(self, scope: HTTPScope, receive: Receive) -> Answer:
         path, key = scope["path"], self._key or await self._read_key()
@@ -179,19 +175,6 @@ class ReceiptDesk:
                     async with transaction(self._sessions) as session:
                         self._key = await read_key(session)
         return self._key
-
-
-def _code(code: str | None) -> str | None:
-    """Keep of a provider's reason what is printable ASCII, as the table requires."""
-    if not code:
-        return None
-    kept = "".join(sign for sign in code[: 4 * MAX_CODE_LENGTH] if " " <= sign <= "~").strip()
-    return kept[:MAX_CODE_LENGTH].strip() or None
-
-
-def _instant(at: datetime | None) -> datetime | None:
-    """Return a time that the database can compare with ours; it decides whether it is plausible."""
-    return at if at and at.tzinfo and 2000 < at.year < 2100 else None
 
 
 class ProviderRequests:
@@ -229,9 +212,9 @@ async def _read(scope: HTTPScope, receive: Receive) -> ReceiptRequest | None:
     """Read a request. None: its body is too long, or its sender is gone."""
     query = scope["query_string"].decode("latin-1")
     if scope["method"] == "GET":
-        return ReceiptRequest(query, "", b"")
+        return ReceiptRequest(query, b"")
     body = await _body(receive)
-    return None if body is None else ReceiptRequest(query, first_header(scope, b"content-type"), body)
+    return None if body is None else ReceiptRequest(query, body)
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -39,12 +39,13 @@ from chaos.checker.scenarios import (
 )
 from mailing.database.read_pool import ReadPool
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, Response, classify
+from mailing.gateway.providers.receipt import Receipt
 from mailing.mailings.states import MailingStatus
 from mailing.messages.claim import ClaimedMessage, claim
 from mailing.messages.leases import RetryPolicy, claimed_since_plan
 from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
 from mailing.messages.results import CallResult, Transition
-from mailing.receipts.repository import NewReceipt, Stored
+from mailing.receipts.repository import Stored
 from mailing.sending.local_hours import LocalHours
 from mailing.sending.recording import ResultRecorder
 from mailing.sending.retry_policy import RetryContext, decide
@@ -134,7 +135,7 @@ def whenever(_hours: LocalHours, claimed: Iterable[ClaimedMessage]) -> tuple[lis
     return list(claimed), []
 
 
-async def store_none(_pool: ReadPool, _receipts: Sequence[NewReceipt]) -> Stored:
+async def store_none(_pool: ReadPool, _receipts: Sequence[Receipt]) -> Stored:
     return Stored(0, 0, 0, 0, 0, ())
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from chaos.gateway.receipts import ReceiptSender, sending_receipts
 from chaos.runner.environment import Site
 from mailing.database.engine import create_engine, sessions, transaction
-from mailing.receipts.key import read_key
+from mailing.receipts.repository import read_key
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """What a provider tells us on its own: receipts of messages, and replies from phones."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum
@@ -9,6 +8,8 @@ from typing import Self
 import msgspec
 
 from mailing.gateway.providers.parsing import form
+
+MAX_CODE_LENGTH = 32
 
 
 class ReceiptState(IntEnum):
@@ -20,7 +21,7 @@ class ReceiptState(IntEnum):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What a provider reports of one message. `message_id` None: the id is in the address.
+    """What a provider reports of one message, made by `of`. `message_id` None: the id is in the address.
 
     `code` is the provider's reason. `at` is the provider's time. `is_listed` False: the status word is not in the
     provider's table, so that it proves only that the provider has the message.
@@ -36,17 +37,25 @@ class Receipt(msgspec.Struct, frozen=True):
     def of(
         cls, state: ReceiptState | None, code: str | None, *, message_id: int | None = None, at: datetime | None = None
     ) -> Self:
-        """Return the receipt of a status. `state` None: the provider's table does not list it."""
-        is_shown = state is not ReceiptState.delivered and re.fullmatch("[ -~]+", code or "")
-        reason = code[:32] if code and is_shown else None
-        return cls(message_id, state or ReceiptState.accepted, reason, at, is_listed=state is not None)
+        """Return the receipt of a status. `state` None: the provider's table does not list it.
+
+        A delivery has no reason. Of `code` only printable ASCII is kept, as the table requires, and no time that the
+        database cannot compare with ours; it decides whether the time is plausible.
+        """
+        reason = None if state is ReceiptState.delivered else _printable(code or "")
+        time = at if at and at.tzinfo and 2000 < at.year < 2100 else None
+        return cls(message_id, state or ReceiptState.accepted, reason, time, is_listed=state is not None)
+
+
+def _printable(code: str) -> str | None:
+    kept = "".join(sign for sign in code[: 4 * MAX_CODE_LENGTH] if " " <= sign <= "~").strip()
+    return kept[:MAX_CODE_LENGTH].strip() or None
 
 
 class ReceiptRequest(msgspec.Struct, frozen=True):
     """A request of the provider to one of our addresses: a receipt or a reply. `query` is without the question mark."""
 
     query: str
-    content_type: str
     body: bytes
 
     def form(self) -> Mapping[str, str]:
