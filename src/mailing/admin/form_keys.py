@@ -20,14 +20,13 @@ from cryptography.fernet import Fernet
 from litestar import Response
 from litestar.enums import RequestEncodingType
 from litestar.types import ASGIApp, Receive, Scope, Send
-from litestar.utils.scope.state import ScopeState
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.admin.forms import form_fields
 from mailing.admin.kept_forms import KEEPS_FORM, MAX_FIELDS, RESTORED, Fields, belongs_to
 from mailing.errors import Conflict, FieldError, Invalid
-from mailing.web.idempotency import hold_back
-from mailing.web.idempotency_keys import Stored, find_answer, store_answer, try_lock
+from mailing.web.idempotency import Keyed, committed_answer
+from mailing.web.idempotency_keys import Stored, find_answer, try_lock
 from mailing.web.state import AnyRequest, AppState, state_as
 
 FIELD = "form_key"
@@ -40,14 +39,14 @@ def new_form_key() -> str:
     return secrets.token_urlsafe(32)
 
 
-@dataclass
-class KeyedForm:
-    """`session` is the request's transaction; `names` are the columns under which the answer is stored."""
-
-    session: AsyncSession
+@dataclass(kw_only=True)
+class KeyedForm(Keyed):
     key: str = ""
-    names: dict[str, str] | None = None
-    request_hash: bytes = b""
+
+    def stored(self, answer: list[Any]) -> list[Any]:
+        start, *rest = answer
+        body = b"".join(message.get("body", b"") for message in rest)
+        return [start, {"body": _cipher(self.key).encrypt(body)}]
 
 
 class FormKeys:
@@ -60,18 +59,9 @@ class FormKeys:
         if scope.get("method") != "POST":
             await self.app(scope, receive, send)
             return
-        for message in await self._committed(scope, receive):
+        form = KeyedForm(session=state_as(AppState, scope["litestar_app"]).sessions())
+        for message in await committed_answer(self.app, scope, receive, form):
             await send(message)
-
-    async def _committed(self, scope: Scope, receive: Receive) -> list[Any]:
-        async with state_as(AppState, scope["litestar_app"]).sessions() as session:  # rolls back what is not committed
-            scope["state"]["form"] = form = KeyedForm(session)
-            answer = await hold_back(self.app, scope, receive)
-            ScopeState.from_scope(scope).response_started = False  # so that a COMMIT that fails can be answered
-            if form.names and answer[0]["status"] < 400:
-                await store_answer(session, form.names, form.request_hash, _sealed(answer, form.key))
-                await session.commit()
-        return answer
 
 
 async def replay_or_begin(request: AnyRequest) -> Response[bytes] | None:
@@ -88,11 +78,10 @@ async def replay_or_begin(request: AnyRequest) -> Response[bytes] | None:
         raise Invalid(FieldError(FIELD, "must be as the page has it"))
     names = {"caller": f"form of user {request.user.id}", "key": hashlib.sha256(key.encode()).hexdigest()}
     digest = await _digest(request)
-    form: KeyedForm = request.scope["state"]["form"]
+    form: KeyedForm = request.scope["state"]["keyed"]
     stored = await _lock_or_find(form.session, names)
     if stored is None:
         form.key, form.names, form.request_hash = key, names, digest
-        request.scope["state"]["keyed"] = form
         return None
     if stored.request_hash != digest:
         raise Conflict("This form was sent before, with other content. Open its page anew to send another.")
@@ -129,12 +118,6 @@ async def _lock_or_find(session: AsyncSession, names: dict[str, str]) -> Stored 
             raise Conflict("This form was sent a moment ago and is still being worked on. Look in a moment.")
         await asyncio.sleep(_RETRY_S)
     return await find_answer(session, names)
-
-
-def _sealed(answer: list[Any], key: str) -> list[Any]:
-    start, *rest = answer
-    body = b"".join(message.get("body", b"") for message in rest)
-    return [start, {"body": _cipher(key).encrypt(body)}]
 
 
 def _cipher(key: str) -> Fernet:

@@ -22,7 +22,7 @@ from mailing.observability.masking import mask_addresses
 from mailing.reasons.refusals import RefusedField
 from mailing.reasons.words import names_http_status, words_of
 from mailing.translations import LANGUAGES, translations
-from mailing.web.problems import EXCEPTION_HANDLERS, Problem
+from mailing.web.problems import problem_of
 from mailing.web.state import AnyConnection, AnyRequest
 
 HTML = "text/html; charset=utf-8"
@@ -123,8 +123,7 @@ def _read_notice(connection: AnyConnection) -> str:
 
 def problem_page(request: AnyRequest, error: Exception) -> Response[str]:
     """Show the problem that the API would answer as a page."""
-    handler = next(EXCEPTION_HANDLERS[kind] for kind in type(error).__mro__ if kind in EXCEPTION_HANDLERS)
-    answer: Response[Problem] = handler(request, error)
+    answer = problem_of(request, error)
     shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content)
     shown.headers.update({name: value for name, value in answer.headers.items() if name == "Retry-After"})
     return shown

@@ -5,14 +5,13 @@ must be a loopback address, the address that the connection was made to, or a co
 """
 
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from mailing.web.host_names import MAX_LENGTH, is_served
-from mailing.web.problems import PROBLEM_JSON, Problem
+from mailing.web.problems import refusal
 
 EXEMPT_PATH: Final = "/health/"  # probes and load balancers send any Host; the answer holds no data
 
@@ -26,31 +25,21 @@ class AllowedHosts:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         refused = self._refused(scope) if scope["type"] == ScopeType.HTTP else None
-        return self.app(scope, receive, send) if refused is None else _refuse(send, *refused)
+        return (refused or self.app)(scope, receive, send)
 
-    def _refused(self, scope: Any) -> tuple[int, bytes] | None:  # noqa: ANN401 - an HTTP scope
+    def _refused(self, scope: HTTPScope) -> ASGIApp | None:
         if scope["path"].startswith(EXEMPT_PATH):
             return None
         given = [value for name, value in scope["headers"] if name == b"host"]
         if len(given) != 1 or len(given[0]) > MAX_LENGTH:
-            return _problem(400, "Invalid request", "Send one Host header with the name of this server.")
+            return refusal(400, "Send one Host header with the name of this server.", scope)
         here = (scope.get("server") or (None,))[0]
         if is_served(given[0].decode("latin-1"), known=self._known, here=here):
             return None
-        return _problem(421, "Misdirected request", REMEDY)
+        return refusal(421, REMEDY, scope)
 
 
 REMEDY: Final = (
     "This server does not serve the name in the Host header. "
     "Add the name to MAILING_PUBLIC_URL or MAILING_ALLOWED_HOSTS."
 )
-
-
-async def _refuse(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _problem(status: int, title: str, detail: str) -> tuple[int, bytes]:
-    return status, msgspec.json.encode(Problem(title=title, status=status, detail=detail))

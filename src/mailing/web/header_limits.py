@@ -7,13 +7,12 @@ the last 1,024 paths, query strings and cookies in parsed form, which takes 40 t
 from collections.abc import Awaitable
 from typing import Final
 
-from litestar import Request
 from litestar._kwargs.extractors import create_query_default_dict
 from litestar._parsers import parse_cookie_string, parse_query_string
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from mailing.web.problems import problem
+from mailing.web.problems import refusal
 
 MAX_CACHED_BYTES: Final = 1024  # of a path, a query string or a cookie header; legitimate ones are shorter
 COOKIE_PREFIXES: Final = (b"mailing_", b"__Host-mailing")
@@ -29,8 +28,8 @@ class HeaderLimits:
         if scope["type"] != ScopeType.HTTP:
             return self.app(scope, receive, send)
         if len(scope["path"]) > MAX_CACHED_BYTES:
-            refusal = problem(414, f"The path of an address may have at most {MAX_CACHED_BYTES} characters.")
-            return refusal.to_asgi_response(None, Request(scope))(scope, receive, send)
+            detail = f"The path of an address may have at most {MAX_CACHED_BYTES} characters."
+            return refusal(414, detail, scope)(scope, receive, send)
         is_long = len(scope["query_string"]) > MAX_CACHED_BYTES
         if cookies := [own_cookies(value) for name, value in scope["headers"] if name == b"cookie"]:
             others = [pair for pair in scope["headers"] if pair[0] != b"cookie"]

@@ -26,9 +26,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
-from mailing.web.idempotency_keys import Stored, find_answer, is_free, store_answer
+from mailing.web.idempotency_keys import find_answer, is_free, store_answer
 from mailing.web.parameters import SAFE
 from mailing.web.state import AnyRequest, ApiRequest, AppState, state_as, state_of
 
@@ -43,14 +43,43 @@ _MAX_IN_MEMORY = 1024 * 1024  # bytes; only imports have longer bodies
 _CHUNK = 64 * 1024
 
 
-@dataclass
-class KeyedRequest:
-    """A POST with a key. `request_hash` is its digest, once the handler may begin."""
+@dataclass(kw_only=True)
+class Keyed:
+    """A request that is done once, in the transaction of `session`.
 
-    key: str
+    `names` are the columns under which its answer is stored; None until its handler may begin.
+    """
+
     session: AsyncSession
+    names: dict[str, str] | None = None
+    request_hash: bytes = b""
+
+    def stored(self, answer: list[Any]) -> list[Any]:
+        """Return what is stored of the answer."""
+        return answer
+
+
+@dataclass(kw_only=True)
+class KeyedRequest(Keyed):
+    key: str
     body: IO[bytes]
-    request_hash: bytes | None = None
+
+
+async def committed_answer(app: ASGIApp, scope: Scope, receive: Receive, keyed: Keyed) -> list[Any]:
+    """Return the events of the answer, none of them sent, once it is stored and committed with the change."""
+    answer: list[Any] = []
+
+    async def keep(message: Any) -> None:  # noqa: ANN401 - an ASGI event
+        answer.append(message)
+
+    async with keyed.session:  # rolls back what is not committed
+        scope["state"]["keyed"] = keyed
+        await app(scope, receive, keep)
+        ScopeState.from_scope(scope).response_started = False  # so that a failed COMMIT can be answered
+        if keyed.names and answer[0]["status"] < 400:
+            await store_answer(keyed.session, keyed.names, keyed.request_hash, keyed.stored(answer))
+            await keyed.session.commit()
+    return answer
 
 
 class Idempotency:
@@ -67,35 +96,14 @@ class Idempotency:
         return self.app(scope, receive, send) if key is None else self._answer(scope, receive, send, key)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
-        for message in await self._committed(scope, receive, key):
-            await send(message)
-
-    async def _committed(self, scope: Scope, receive: Receive, key: str) -> list[Any]:
+        session = state_as(AppState, scope["litestar_app"]).sessions()
         with SpooledTemporaryFile(max_size=_MAX_IN_MEMORY) as body:
-            async with state_as(
-                AppState, scope["litestar_app"]
-            ).sessions() as session:  # rolls back what is not committed
-                keyed = scope["state"]["keyed"] = KeyedRequest(key, session, body)
-                answer = await hold_back(self.app, scope, receive)
-                ScopeState.from_scope(scope).response_started = False  # so that a failed COMMIT can be answered
-                if 200 <= answer[0]["status"] < 300:
-                    await _store(keyed, str(scope["user"]), answer)
-                    await session.commit()
-        return answer
+            answer = await committed_answer(self.app, scope, receive, KeyedRequest(session=session, key=key, body=body))
+        for message in answer:
+            await send(message)
 
 
 post = partial(litestar_post, middleware=[Idempotency])  # of the API; other requests pass no such layer
-
-
-async def hold_back(app: ASGIApp, scope: Scope, receive: Receive) -> list[Any]:
-    """Run the app and return the events of its answer, none of them sent."""
-    answer: list[Any] = []
-
-    async def keep(message: Any) -> None:  # noqa: ANN401 - an ASGI event
-        answer.append(message)
-
-    await app(scope, receive, keep)
-    return answer
 
 
 def _key_of(scope: Scope) -> str | None:
@@ -117,9 +125,10 @@ async def replay_or_begin(request: ApiRequest) -> Response[bytes] | None:
         raise Invalid(FieldError(HEADER, f"must be {RULE}"))
     digest = await _read(request, keyed.body)
     names = {"caller": request.user, "key": keyed.key}
-    stored = await _stored(state_of(request).sessions, names)
+    async with transaction(state_of(request).sessions) as session:
+        stored = await find_answer(session, names)
     if stored is None:
-        keyed.request_hash = digest
+        keyed.names, keyed.request_hash = names, digest
         _lock_with_first_statement(keyed.session, names)
         return None
     if stored.request_hash != digest:
@@ -144,11 +153,6 @@ async def _next_chunk(body: IO[bytes]) -> HTTPRequestEvent:
     return {"type": "http.request", "body": chunk, "more_body": len(chunk) == _CHUNK}
 
 
-async def _stored(sessions: Sessions, names: dict[str, str]) -> Stored | None:
-    async with transaction(sessions) as session:
-        return await find_answer(session, names)
-
-
 def _lock_with_first_statement(session: AsyncSession, names: dict[str, str]) -> None:
     """Lock the key with the session's first statement. It raises Conflict if another request has or had the key."""
 
@@ -164,15 +168,10 @@ async def provide_session(request: AnyRequest) -> AsyncIterator[AsyncSession]:
 
     A safe request has an autocommit session instead.
     """
-    if keyed := request.scope["state"].get("keyed"):
+    keyed: Keyed | None = request.scope["state"].get("keyed")
+    if keyed and keyed.names:
         yield keyed.session
         return
     state = state_of(request)
     async with transaction(state.readers if request.method in SAFE else state.sessions) as session:
         yield session
-
-
-async def _store(keyed: KeyedRequest, caller: str, answer: list[Any]) -> None:
-    if keyed.request_hash is not None:  # else the answer was replayed, or the key is malformed
-        names = {"caller": caller, "key": keyed.key}
-        await store_answer(keyed.session, names, keyed.request_hash, answer)

@@ -6,7 +6,6 @@ The pages are our own because Litestar's have inline scripts, which would need `
 from typing import Any
 
 from litestar import MediaType, Router, get
-from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, License, OpenAPI, SecurityScheme, Tag
@@ -125,41 +124,31 @@ def openapi_config() -> OpenAPIConfig:
         version=__version__,
         description=DESCRIPTION.strip(),
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
-        components=Components(security_schemes={"key": _bearer()}),
+        components=Components(security_schemes={"key": _BEARER}),
         tags=[Tag(name=name, description=description) for name, description in TAGS.items()],
         use_handler_docstrings=True,
-        operation_id_creator=_name_of,
+        operation_id_creator=lambda handler, _method, _path: handler.handler_name,  # clients name their methods so
         path="/docs",
         openapi_router=Router("/docs", route_handlers=[], include_in_schema=False, response_headers=HEADERS),
-        render_plugins=[_swagger(), _redoc(), JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON)],
+        render_plugins=[
+            Page(
+                "/",
+                "Mailing API: Swagger UI",
+                styles=(f"{_SWAGGER}/swagger-ui.css", "/static/docs/page.css"),
+                scripts=(f"{_SWAGGER}/swagger-ui-bundle.js", "/static/docs/swagger-init.js"),
+            ),
+            Page(
+                "/redoc",
+                "Mailing API: Redoc",
+                styles=("/static/docs/page.css",),
+                scripts=(f"{_REDOC}/redoc.standalone.js", "/static/docs/redoc-init.js"),
+            ),
+            JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON),
+        ],
     )
 
 
-def _name_of(handler: HTTPRouteHandler, _method: object, _path: object) -> str:
-    """Return the name of the handler's function: generated clients take it for their method's name."""
-    return handler.handler_name
-
-
-def _bearer() -> SecurityScheme:
-    return SecurityScheme(type="http", scheme="bearer", description="A key made by `mailing key create`.")
-
-
-def _swagger() -> Page:
-    return Page(
-        "/",
-        "Mailing API: Swagger UI",
-        styles=(f"{_SWAGGER}/swagger-ui.css", "/static/docs/page.css"),
-        scripts=(f"{_SWAGGER}/swagger-ui-bundle.js", "/static/docs/swagger-init.js"),
-    )
-
-
-def _redoc() -> Page:
-    return Page(
-        "/redoc",
-        "Mailing API: Redoc",
-        styles=("/static/docs/page.css",),
-        scripts=(f"{_REDOC}/redoc.standalone.js", "/static/docs/redoc-init.js"),
-    )
+_BEARER = SecurityScheme(type="http", scheme="bearer", description="A key made by `mailing key create`.")
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)

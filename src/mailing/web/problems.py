@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 import asyncpg
-from litestar import Response
+from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.params import ParameterKwarg
+from litestar.types import ASGIApp, HTTPScope
 from litestar.types.composite_types import ExceptionHandlersMap
 from litestar.typing import FieldDefinition
 from msgspec import Struct
@@ -43,6 +44,7 @@ TITLES = {
     409: "Conflict",
     413: "Too large",
     414: "Too long",
+    421: "Misdirected request",
     422: "Key used before",
     429: "Too many requests",
     500: "Internal error",
@@ -72,6 +74,11 @@ def problem(status: int, detail: str, fields: list[FieldError] | None = None) ->
         media_type=PROBLEM_JSON,
         headers=_HEADERS.get(status, {}),
     )
+
+
+def refusal(status: int, detail: str, scope: HTTPScope) -> ASGIApp:
+    """Return what answers in place of the application: for middleware outside the routing."""
+    return problem(status, detail).to_asgi_response(None, Request(scope))
 
 
 def _refused(_: AnyRequest, error: errors.MailingError) -> Response[Problem]:
@@ -129,10 +136,7 @@ def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
 
 def _at_commit(request: AnyRequest, error: ExceptionGroup[Exception]) -> Response[Problem]:
     """Unwrap the error of a dependency's end, such as a failed COMMIT or a lost connection."""
-    cause = error.exceptions[0]
-    handler = next(EXCEPTION_HANDLERS[kind] for kind in type(cause).__mro__ if kind in EXCEPTION_HANDLERS)
-    answer: Response[Problem] = handler(request, cause)
-    return answer
+    return problem_of(request, error.exceptions[0])
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
@@ -148,6 +152,12 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ExceptionGroup: _at_commit,
     Exception: _unexpected,
 }
+
+
+def problem_of(request: AnyRequest, error: Exception) -> Response[Problem]:
+    handler = next(EXCEPTION_HANDLERS[kind] for kind in type(error).__mro__ if kind in EXCEPTION_HANDLERS)
+    answer: Response[Problem] = handler(request, error)
+    return answer
 
 
 def refused_value(field: FieldDefinition) -> FieldError:
