@@ -1,7 +1,9 @@
 """The fields of a sent form."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import partial
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from litestar import post
@@ -13,6 +15,8 @@ from mailing.web.state import AnyRequest
 post_form = partial(post, status_code=303)  # a form is answered by a redirect, or shown again with its errors
 MAX_FORM_BYTES = 16 * 1024  # of a form, unless its route has another limit
 MAX_FORM_FIELDS = 50
+
+E = TypeVar("E", bound=StrEnum)
 
 
 async def form(request: AnyRequest) -> Mapping[str, str]:
@@ -34,3 +38,8 @@ async def form_fields(request: AnyRequest, *, max_fields: int) -> list[tuple[str
         return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=max_fields)
     except ValueError:
         raise RequestEntityTooLarge(f"A form may have up to {max_fields} fields.") from None
+
+
+def option(kind: type[E], given: str) -> E | None:
+    """Return one of the values to choose from; None for anything else, such as nothing chosen."""
+    return kind(given) if given in set(kind) else None

@@ -40,12 +40,23 @@ HEADERS = {
 }
 
 
-def page(request: AnyRequest, template: str, *, status: int = 200, **values: object) -> Response[str]:
-    """Render `template`, a path below `admin/`. A notice left by `redirect` is shown once."""
+def page(
+    request: AnyRequest,
+    template: str,
+    *,
+    status: int | None = None,
+    errors: Mapping[str, str] | None = None,
+    **values: object,
+) -> Response[str]:
+    """Render `template`, a path below `admin/`. A notice left by `redirect` is shown once.
+
+    `errors` are the sentences to show beside fields. With them the status is 400, unless it is given.
+    """
     notice, viewer = _read_notice(request), viewer_of(request)
     if is_restored(request):
         notice = viewer.gettext("The form is as you filled it in. Nothing was sent yet: check it and send it.")
-    shown = render(viewer, template, notice=notice, **values)
+    shown = render(viewer, template, notice=notice, errors=errors or {}, **values)
+    status = status or (400 if errors else 200)
     answer = Response(shown, media_type=HTML, status_code=status, headers=HEADERS)
     if notice:
         answer.delete_cookie(NOTICE_COOKIE, path="/admin")

@@ -1,38 +1,48 @@
 """The part of a page that refreshes itself: the browser polls, and gets it when it has changed."""
 
 import hashlib
-from typing import TypeAlias
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from litestar import Response
 from markupsafe import Markup
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.admin.pages import page, render
+from mailing.admin.single_flight import single_flight
 from mailing.admin.viewer import Viewer, viewer_of
-from mailing.web.state import AnyRequest
+from mailing.database.engine import Sessions
+from mailing.web.state import AnyRequest, state_of
 
 NO_CONTENT = 204  # htmx leaves the page as it is
-
-Renderings: TypeAlias = dict[Viewer, str]
-"""Fragments rendered from one read, by viewer: rendering costs ten times as much as the rest of a poll."""
+CACHE_S = 1.5
 
 
 class Part(Struct, frozen=True):
-    """What refreshes itself. `interval_s` is None once nothing can change."""
+    """What refreshes itself, read once. `interval_s` is None once nothing can change.
+
+    `renderings` are kept by viewer: rendering costs ten times as much as the rest of a poll.
+    """
 
     template: str
-    values: dict[str, object]
-    renderings: Renderings
+    values: dict[str, Any]
     interval_s: float | None
+    renderings: dict[Viewer, str] = field(default_factory=dict)
 
 
-def full_page(request: AnyRequest, template: str, part: Part, *, status: int = 200, **values: object) -> Response[str]:
+async def shared(request: AnyRequest, key: object, reader: Callable[[Sessions], Coroutine[Any, Any, Part]]) -> Part:
+    """Read a part, or take the one that another request reads or has just read."""
+    return await single_flight(request).read(key, partial(reader, state_of(request).sessions), cache_s=CACHE_S)
+
+
+def full_page(request: AnyRequest, template: str, part: Part, **values: Any) -> Response[str]:  # noqa: ANN401 - of `page`
     """`template` includes `polling_part.html` where `part` goes. It gets the values of `part` as well."""
     content = _content(request, part)
-    return page(request, template, status=status, **_part_values(request, part, content), **part.values, **values)
+    return page(request, template, **_part_values(request, part, content), **part.values, **values)
 
 
 def fragment(request: AnyRequest, part: Part) -> Response[str]:
@@ -40,7 +50,7 @@ def fragment(request: AnyRequest, part: Part) -> Response[str]:
     content = _content(request, part)
     if request.query_params.get("seen") == _version(content):
         return Response("", status_code=NO_CONTENT)
-    return page(request, "polling_part.html", status=200, **_part_values(request, part, content))
+    return page(request, "polling_part.html", **_part_values(request, part, content))
 
 
 def _content(request: AnyRequest, part: Part) -> str:
@@ -56,7 +66,7 @@ def _without_identity(viewer: Viewer) -> Viewer:
     return replace(viewer, user=User(0, "", role), path="")
 
 
-def _part_values(request: AnyRequest, part: Part, content: str) -> dict[str, object]:
+def _part_values(request: AnyRequest, part: Part, content: str) -> dict[str, Any]:
     path = request.url.path.removesuffix("/live").rstrip("/")
     return {
         "part": Markup(content),  # noqa: S704 - rendered here, with autoescape

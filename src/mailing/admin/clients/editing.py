@@ -82,9 +82,8 @@ def _form(
     errors: Mapping[str, str] | None = None,
     owner_id: int | None = None,
 ) -> Response[str]:
-    status, zones, errors = 400 if errors else 200, selectable(), errors or {}
-    shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": zones, "owner_id": owner_id}
-    return page(request, "clients/form.html", status=status, errors=errors, **shown)
+    shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": selectable(), "owner_id": owner_id}
+    return page(request, "clients/form.html", errors=errors, **shown)
 
 
 def _refusal(

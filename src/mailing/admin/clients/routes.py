@@ -60,7 +60,6 @@ async def _list(request: AnyRequest, session: AsyncSession, question: SearchForm
     return page(
         request,
         "clients/list.html",
-        status=400 if question.errors else 200,
         clients=found.clients,
         typed=question.typed,
         errors=question.errors,

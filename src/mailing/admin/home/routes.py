@@ -1,4 +1,4 @@
-"""`/admin/`: the start page."""
+"""`/admin/`: the health of everything that sending needs, and the mailings in progress."""
 
 from functools import partial
 
@@ -6,8 +6,13 @@ from litestar import Response, get
 
 from mailing.admin import polling
 from mailing.admin.guards import POLLING_VIEWER, VIEWER
-from mailing.admin.home.overview import CACHE_S, read_page_data
-from mailing.admin.single_flight import single_flight
+from mailing.database.engine import Sessions, transaction
+from mailing.gateway.repository import read
+from mailing.job_queue.inspection import job_counts, live_workers
+from mailing.reports.delivery_log import last_and_next
+from mailing.settings import Settings
+from mailing.statistics.latency import recent_calls
+from mailing.statistics.mailing_list import open_mailings
 from mailing.web.state import AnyRequest, state_of
 
 INTERVAL_S = 3
@@ -24,6 +29,20 @@ async def home_fragment(request: AnyRequest) -> Response[str]:
 
 
 async def _overview(request: AnyRequest) -> polling.Part:
-    reader = partial(read_page_data, state_of(request).sessions, state_of(request).settings)
-    data = await single_flight(request).read("home", reader, cache_s=CACHE_S)
-    return polling.Part("home/overview.html", {"overview": data}, data.renderings, INTERVAL_S)
+    return await polling.shared(request, "home", partial(_read_overview, state_of(request).settings))
+
+
+async def _read_overview(settings: Settings, sessions: Sessions) -> polling.Part:
+    async with transaction(sessions) as session:
+        state = await read(session)
+        ready = [jobs for jobs in await job_counts(session) if jobs.state == "ready"]
+        values = {
+            "state": state,
+            "calls": await recent_calls(session),
+            "workers": await live_workers(session),
+            "jobs": sum(jobs.count for jobs in ready),
+            "oldest_job_s": max((jobs.age_s for jobs in ready), default=0.0),
+            "report": await last_and_next(session, settings, now=state.now),
+            "mailings": await open_mailings(session),
+        }
+    return polling.Part("home/overview.html", values, INTERVAL_S)

@@ -84,7 +84,7 @@ class ActionPages(Controller):
     async def ask_phone(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[str]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         await _ensure_possible(session, mailing, action="test")
-        return page(request, "mailings/test.html", mailing=mailing, phone="", errors={})
+        return page(request, "mailings/test.html", mailing=mailing, phone="")
 
     @post_form("/test", guards=SENDER, opt={KEEPS_FORM: True})
     async def test(
@@ -94,7 +94,7 @@ class ActionPages(Controller):
         phone, revision = sent.get("phone", ""), revision_of(sent) if "revision" in sent else None
         if is_restored(request):
             mailing = await MailingRepository(session=session).get_visible(mailing_id)
-            return page(request, "mailings/test.html", mailing=mailing, phone=phone, errors={})
+            return page(request, "mailings/test.html", mailing=mailing, phone=phone)
         try:
             await actions.test(
                 session, mailing_id, phone=check({"phone": phone}, TestIn).phone, revision=revision, by=caller
@@ -102,7 +102,7 @@ class ActionPages(Controller):
         except (Invalid, Conflict) as refused:
             mailing = await MailingRepository(session=session).get_visible(mailing_id)
             errors = {"phone": _test_error(viewer, refused)}
-            return page(request, "mailings/test.html", status=400, mailing=mailing, phone=phone, errors=errors)
+            return page(request, "mailings/test.html", mailing=mailing, phone=phone, errors=errors)
         return _done(viewer, mailing_id, notice=viewer.gettext("The test is being sent."))
 
 

@@ -76,7 +76,6 @@ async def _release_page(
         plan=plan,
         sms=plan.sms,
         chart=hourly_chart(plan.hours),
-        errors={},
         said=False,
     )
 

@@ -8,7 +8,7 @@ from msgspec.structs import asdict, replace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.admin.charts import hourly_chart
-from mailing.admin.forms import post_form
+from mailing.admin.forms import option, post_form
 from mailing.admin.guards import EDITOR, VIEWER
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.mailings import repository
@@ -58,7 +58,7 @@ class MailingPages(Controller):
         before: Before = MAX_ID,
     ) -> Response[str]:
         words = q.replace("\x00", "").strip()
-        kept = MailingStatus(status) if status in set(MailingStatus) else None
+        kept = option(MailingStatus, status)
         found = await newest_mailings(session, words=words, status=kept, before=before, limit=PAGE_SIZE)
         rows, more = found[:PAGE_SIZE], len(found) > PAGE_SIZE
         asked = {"q": words, "status": kept or ""}
@@ -135,7 +135,7 @@ class MailingPages(Controller):
         except Invalid as refused:
             errors = error_messages(viewer, refused)
         if "hx-request" in request.headers:
-            return page(request, "mailings/plan.html", **plan_of(fields, plan), errors=errors, said=True)
+            return page(request, "mailings/plan.html", status=200, errors=errors, said=True, **plan_of(fields, plan))
         return await form_page(request, session, fields, mailing=mailing, errors=errors, plan=plan)
 
     @post("/choices", guards=EDITOR, status_code=200)
@@ -184,11 +184,10 @@ async def form_page(
     return page(
         request,
         "mailings/form.html",
-        status=400 if errors else 200,
         fields=fields,
         mailing=mailing,
         begun=mailing is not None and mailing.status not in states.NOT_STARTED,
-        errors=errors or {},
+        errors=errors,
         tags=await choices_of(session, fields, "tags"),
         operator_codes=await choices_of(session, fields, "operator_codes"),
         said=False,

@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.admin.forms import form, post_form
+from mailing.admin.forms import form, option, post_form
 from mailing.admin.guards import SENDER, VIEWER
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
@@ -57,7 +57,7 @@ async def messages_page(
     cursor: Cursor = None,
 ) -> Response[str]:
     """List the messages, filtered by status or by delivery. An unknown one is ignored."""
-    chosen = Filter(_status(status), _delivery(delivery))
+    chosen = Filter(option(MessageStatus, status), option(Delivery, delivery))
     return await _list(request, session, mailing_id, chosen, cursor=cursor)
 
 
@@ -65,18 +65,10 @@ async def messages_page(
 async def search_messages(request: AnyRequest, session: Session, mailing_id: Id) -> Response[Any]:
     """Search by POST: in an address a phone would appear in the logs of proxies."""
     sent = await form(request)
-    chosen, phone = Filter(_status(sent.get("status", "")), _delivery(sent.get("delivery", ""))), sent.get("phone", "")
-    if phone:
+    chosen = Filter(option(MessageStatus, sent.get("status", "")), option(Delivery, sent.get("delivery", "")))
+    if phone := sent.get("phone", ""):
         return await _list(request, session, mailing_id, chosen, phone=phone)
     return redirect(_address(mailing_id, chosen.query))
-
-
-def _status(given: str) -> MessageStatus | None:
-    return MessageStatus(given) if given in set(MessageStatus) else None
-
-
-def _delivery(given: str) -> Delivery | None:
-    return Delivery(given) if given in set(Delivery) else None
 
 
 def _address(mailing_id: int, query: Mapping[str, str]) -> str:
@@ -160,7 +152,6 @@ async def _message_page(
     return page(
         request,
         "messages/message.html",
-        status=400 if errors else 200,
         story=message,
         happened=[happened for _, happened in told[:MAX_HISTORY]],
         more=len(told) > MAX_HISTORY,
@@ -170,7 +161,7 @@ async def _message_page(
     )
 
 
-def _delivery_facts(message: MessageDetail | None, now: datetime) -> dict[str, object]:
+def _delivery_facts(message: MessageDetail | None, now: datetime) -> dict[str, Any]:
     """Say what came of a sent message: its receipt, `awaited`, or `none` where it is too late for one.
 
     `after`: seconds from the acceptance to the delivery, where we know both.

@@ -1,5 +1,7 @@
 """The user's own account: password, sessions, language and time zone."""
 
+from typing import Any
+
 from litestar import Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,9 +28,7 @@ async def account_page(request: AnyRequest, session: Session) -> Response[str]:
 
 
 @post_form("/account/password", guards=VIEWER)
-async def change_password(
-    request: AnyRequest, viewer: CurrentViewer, state: AppState
-) -> Response[str] | Response[None]:
+async def change_password(request: AnyRequest, viewer: CurrentViewer, state: AppState) -> Response[Any]:
     try:
         token = await _changed(request, state)
     except (Invalid, Conflict) as error:
@@ -76,12 +76,11 @@ async def _page(request: AnyRequest, session: AsyncSession, *, errors: dict[str,
     return page(
         request,
         "signin/account.html",
-        status=400 if errors else 200,
         user=user,
         described=describe,
         sessions=await signed.open_sessions(session, user.id, token=cookies.token_of(request)),
         zones=sorted((zone, zone.replace("_", " ")) for zone in zone_names()),
-        errors=errors or {},
+        errors=errors,
     )
 
 

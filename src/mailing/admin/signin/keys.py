@@ -1,5 +1,7 @@
 """API keys, for admins. A key is shown once, when it is created."""
 
+from typing import Any
+
 from litestar import Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,9 +33,7 @@ async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Sessio
         key = await api_keys.create(session, name, scope=scope, by=caller, user_id=request.user.id)
     except Invalid as error:
         labels = {"name": viewer.gettext("Name"), "scope": viewer.gettext("Scope")}
-        return await _page(
-            request, session, status=400, name=name, scope=scope, errors=errors_of(viewer, error, labels)
-        )
+        return await _page(request, session, name=name, scope=scope, errors=errors_of(viewer, error, labels))
     return await _page(request, session, status=201, key=key)
 
 
@@ -48,10 +48,10 @@ async def revoke_key(viewer: CurrentViewer, state: AppState, caller: Caller, key
     return redirect(KEYS, notice=viewer.gettext("The key was revoked."))
 
 
-async def _page(request: AnyRequest, session: AsyncSession, *, status: int = 200, **values: object) -> Response[str]:
-    shown = {"keys": await api_keys.all_keys(session), "key": "", "name": "", "scope": "full", "errors": {}}
+async def _page(request: AnyRequest, session: AsyncSession, **values: Any) -> Response[str]:  # noqa: ANN401 - of `page`
+    shown = {"keys": await api_keys.all_keys(session), "key": "", "name": "", "scope": "full"}
     configured = bool(state_of(request).settings.api_key)
-    return page(request, "signin/keys.html", status=status, configured=configured, **(shown | values))
+    return page(request, "signin/keys.html", configured=configured, **(shown | values))
 
 
 HANDLERS = [keys_page, create_key, revoke_page, revoke_key]

@@ -15,7 +15,7 @@ from mailing.admin.guards import PUBLIC, SIGN_IN, VIEWER, SignInRequired
 from mailing.admin.kept_forms import MAX_SIGN_IN_BYTES, Fields, belongs_to, pack, unpack
 from mailing.admin.pages import page, redirect, redirect_to_sign_in, see_other
 from mailing.admin.signin import cookies
-from mailing.admin.viewer import CurrentViewer, Viewer, local_path
+from mailing.admin.viewer import CurrentViewer, local_path
 from mailing.database.engine import transaction
 from mailing.errors import NotFound, TooMany, Unauthorized
 from mailing.web.parameters import Session
@@ -43,19 +43,7 @@ def sign_in_required(request: AnyRequest, error: SignInRequired) -> Response[Any
     return answer
 
 
-@post_form("/sign-in", guards=PUBLIC)
-async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: AccessState) -> Response[str] | Response[None]:
-    return await _sign_in(request, viewer, state)
-
-
-@post_form("/sign-in/form", guards=PUBLIC, request_max_body_size=MAX_SIGN_IN_BYTES)
-async def sign_in_with_form(
-    request: AnyRequest, viewer: CurrentViewer, state: AccessState
-) -> Response[str] | Response[None]:
-    return await _sign_in(request, viewer, state)
-
-
-async def _sign_in(request: AnyRequest, viewer: Viewer, state: AccessState) -> Response[str] | Response[None]:
+async def _sign_in(request: AnyRequest, viewer: CurrentViewer, state: AccessState) -> Response[Any]:
     """Sign in with a new token, and close the session that the browser had."""
     sent = await form(request)
     next_page, name, fields = local_path(sent.get("next", "")), sent.get("name", ""), unpack(sent.get("kept", ""))
@@ -71,9 +59,13 @@ async def _sign_in(request: AnyRequest, viewer: Viewer, state: AccessState) -> R
     return await _start_session(request, state, token, next_page)
 
 
+sign_in = post_form("/sign-in", guards=PUBLIC)(_sign_in)
+sign_in_with_form = post_form("/sign-in/form", guards=PUBLIC, request_max_body_size=MAX_SIGN_IN_BYTES)(_sign_in)
+
+
 async def _show_form(
     request: AnyRequest, state: AccessState, token: str, next_page: str, fields: Fields
-) -> Response[str] | Response[None]:
+) -> Response[Any]:
     """Return the form to the user who filled it in; another user starts at the beginning."""
     started = await _start_session(request, state, token, "/admin/")
     async with transaction(state.sessions) as session:
@@ -92,9 +84,7 @@ async def sign_out(request: AnyRequest, viewer: CurrentViewer, session: Session)
 
 
 @get("/sign-in/oidc", guards=PUBLIC)
-async def begin_oidc(
-    request: AnyRequest, viewer: CurrentViewer, next_page: Next = ""
-) -> Response[str] | Response[None]:
+async def begin_oidc(request: AnyRequest, viewer: CurrentViewer, next_page: Next = "") -> Response[Any]:
     """Redirect to the provider. A link, not a form: form-action forbids redirects to other sites."""
     try:
         address, begun = await _provider(request).begin(
@@ -106,12 +96,12 @@ async def begin_oidc(
 
 
 @get("/sign-in/oidc/back", guards=PUBLIC)
-async def finish_oidc(request: AnyRequest, viewer: CurrentViewer, state: AccessState) -> Response[str] | Response[None]:
+async def finish_oidc(request: AnyRequest, viewer: CurrentViewer, state: AccessState) -> Response[Any]:
     begun = cookies.oidc_state_of(request)
     try:
         token = await _token_from_callback(request, state, begun)
     except Unauthorized as error:
-        answer: Response[str] | Response[None] = _page(request, problem=viewer.gettext(str(error)))
+        answer: Response[Any] = _page(request, problem=viewer.gettext(str(error)))
     else:
         answer = await _start_session(request, state, token, local_path(begun.next if begun else ""))
     cookies.forget_oidc_state(answer, request)

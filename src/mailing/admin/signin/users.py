@@ -1,6 +1,7 @@
 """Users and their roles, for admins."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from litestar import Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,9 +28,7 @@ async def users_page(request: AnyRequest, viewer: CurrentViewer, session: Sessio
 
 
 @post_form("/users", guards=ADMIN, opt={KEEPS_FORM: True})
-async def create_user(
-    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller
-) -> Response[str] | Response[None]:
+async def create_user(request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller) -> Response[Any]:
     sent = await form(request)
     if is_restored(request):
         return await _list(request, viewer, session, sent=sent)
@@ -51,7 +50,7 @@ async def user_page(request: AnyRequest, viewer: CurrentViewer, session: Session
 @post_form("/users/{user_id:int}/role", guards=ADMIN)
 async def set_role(
     request: AnyRequest, viewer: CurrentViewer, state: AppState, caller: Caller, user_id: Id
-) -> Response[str] | Response[None]:
+) -> Response[Any]:
     sent = await form(request)
     try:
         role = _role(sent.get("role", ""))
@@ -67,7 +66,7 @@ async def set_role(
 @post_form("/users/{user_id:int}/password", guards=ADMIN)
 async def set_password(
     request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
-) -> Response[str] | Response[None]:
+) -> Response[Any]:
     user = await users.by_id(session, user_id)
     try:
         await users.set_password(session, user_id, (await form(request)).get("password", ""), by=caller)
@@ -81,7 +80,7 @@ async def set_password(
 @post_form("/users/{user_id:int}/disable", guards=ADMIN)
 async def disable_user(
     request: AnyRequest, viewer: CurrentViewer, state: AppState, caller: Caller, user_id: Id
-) -> Response[str] | Response[None]:
+) -> Response[Any]:
     sent = await form(request)
     try:
         async with transaction(state.sessions) as session:
@@ -140,11 +139,10 @@ async def _list(
     return page(
         request,
         "signin/users.html",
-        status=400 if error else 200,
         users=await users.all_users(session),
         roles=_role_names(viewer),
         sent=sent or {},
-        errors=errors_of(viewer, error, labels) if error else {},
+        errors=errors_of(viewer, error, labels) if error else None,
     )
 
 
@@ -159,11 +157,10 @@ async def _one(
     return page(
         request,
         "signin/user.html",
-        status=400 if errors else 200,
         user=user,
         keys=await api_keys.live_of(session, user.id),
         roles=_role_names(viewer),
-        errors=errors or {},
+        errors=errors,
     )
 
 
