@@ -77,7 +77,7 @@ def test_tags_survive_a_csv_file(tags: list[str]) -> None:
     reading = CsvReader()
     rows = reading.feed(file.encode()) + reading.finish()
     assert [row[3] for row in rows] == tags
-    assert reading.errors == []
+    assert reading.rejected_fields == []
 
 
 def test_numbers_stay_numbers() -> None:

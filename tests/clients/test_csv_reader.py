@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS, CsvReader, ParsedRow
-from mailing.clients.schemas import RowError
+from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS, CsvReader, ParsedRow, RejectedField
 from mailing.errors import Invalid
 
 HEADER = b"phone,operator_code,tag,timezone\n"
@@ -22,7 +21,7 @@ def read(*pieces: bytes) -> tuple[list[ParsedRow], CsvReader]:
 
 def verdicts(*pieces: bytes) -> list[tuple[int, str]]:
     _, reading = read(*pieces)
-    return [(error.line, error.field) for error in reading.errors]
+    return [(error.line, error.field) for error in reading.rejected_fields]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,7 @@ def verdicts(*pieces: bytes) -> list[tuple[int, str]]:
 def test_files_as_programs_and_people_write_them_give_the_same_row(file: bytes) -> None:
     rows, reading = read(file)
     assert rows == [GOOD_ROW]
-    assert (reading.rejected, reading.errors) == (0, [])
+    assert (reading.rejected, reading.rejected_fields) == (0, [])
 
 
 TABLE = "phone,operator_code,tag,timezone\r\n79161234567,916,Южный,Europe/Moscow\r\n79031234567,903,,UTC\r\n"
@@ -54,7 +53,7 @@ TABLE = "phone,operator_code,tag,timezone\r\n79161234567,916,Южный,Europe/M
 def test_a_file_of_opt_outs_alone_needs_no_time_zone(said: str) -> None:
     rows, reading = read(f"phone;opted_out\n79161234567;{said}\n79161234568;\n79161234569;No\n".encode())
     assert [(row.timezone, row.opted_out) for row in rows] == [(None, True), (None, False), (None, False)]
-    assert (reading.zoneless, reading.errors) == (True, [])
+    assert (reading.zoneless, reading.rejected_fields) == (True, [])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def test_a_file_of_opt_outs_alone_needs_no_time_zone(said: str) -> None:
 )
 def test_an_opt_out_is_understood_as_databases_and_russian_spreadsheets_write_it(said: str, meant: bool) -> None:
     rows, reading = read(f"phone,timezone,opted_out\n79161234567,UTC,{said}\n".encode())
-    assert reading.errors == []
+    assert reading.rejected_fields == []
     assert [row.opted_out for row in rows] == [meant]
 
 
@@ -100,7 +99,7 @@ def test_a_table_as_spreadsheets_save_it_gives_its_rows(end: str, encoding: str,
         text = first.format(separator) + TABLE.replace(",", separator)
         file = text.replace("\r\n", end).encode(encoding)
         rows, reading = read(*(file[at : at + cut] for at in range(0, len(file), cut)))
-        assert reading.errors == []
+        assert reading.rejected_fields == []
         assert [(row.phone, row.tag) for row in rows] == [("79161234567", "Южный"), ("79031234567", None)]
         assert (reading.delimiter, reading.encoding) == (separator, named)
         assert {row.line for row in rows} == ({3, 4} if first else {2, 3})
@@ -115,12 +114,12 @@ def test_a_file_that_ends_within_a_character_loses_that_line_alone() -> None:
     file = (HEADER + GOOD + GOOD).decode().encode("utf-16")
     rows, reading = read(file[:-3])
     assert [row.line for row in rows] == [2]
-    assert [error.line for error in reading.errors] == [3]
+    assert [error.line for error in reading.rejected_fields] == [3]
 
 
 def test_a_value_in_a_column_without_a_name_is_not_dropped_in_silence() -> None:
     _, reading = read(b",phone,timezone,\nx,79161234567,UTC,\n,79161234568,UTC,y\n,79161234569,UTC,\n")
-    assert [(error.line, error.message) for error in reading.errors] == [
+    assert [(error.line, error.refusal.words()) for error in reading.rejected_fields] == [
         (2, "has a value in column 1, which the header does not name"),
         (3, "has a value in column 4, which the header does not name"),
     ]
@@ -139,7 +138,7 @@ def test_rows_that_were_rewritten_are_counted() -> None:
 )
 def test_another_encoding_is_not_taken_for_windows_1251(tag: str, encoding: str) -> None:
     rows, reading = read(HEADER + f"79161234567,,{tag},UTC\n".encode(encoding) + GOOD)
-    assert [error.field for error in reading.errors] == ["row"]
+    assert [error.field for error in reading.rejected_fields] == ["row"]
     assert [row.tag for row in rows] == ["vip"]
 
 
@@ -148,13 +147,13 @@ def test_a_line_in_another_encoding_than_the_lines_before_is_rejected() -> None:
     for first, second in (("utf-8", "cp1251"), ("cp1251", "utf-8")):
         rows, reading = read(HEADER, south.encode(first), north.encode(second), south.encode(first))
         assert [row.tag for row in rows] == ["Южный", "Южный"]
-        assert [error.line for error in reading.errors] == [3]
+        assert [error.line for error in reading.rejected_fields] == [3]
 
 
 def test_blank_lines_count_as_lines_but_not_as_rows() -> None:
     rows, reading = read(b"\n\n" + HEADER + b"\n" + GOOD + b"8,,,UTC\n")
     assert [row[0] for row in rows] == [5]
-    assert [(error.line, error.field) for error in reading.errors] == [(6, "phone")]
+    assert [(error.line, error.field) for error in reading.rejected_fields] == [(6, "phone")]
 
 
 def test_a_column_that_is_left_out_is_known_to_be_left_out() -> None:
@@ -211,8 +210,8 @@ def test_no_word_of_a_header_is_repeated_because_it_may_be_a_phone() -> None:
 )
 def test_a_bad_row_is_left_out_with_a_verdict_on_each_bad_field(row: bytes, fields: list[str]) -> None:
     rows, reading = read(HEADER, row + b"\n", GOOD)
-    assert [error.field for error in reading.errors] == fields
-    assert {error.line for error in reading.errors} == {2}
+    assert [error.field for error in reading.rejected_fields] == fields
+    assert {error.line for error in reading.rejected_fields} == {2}
     assert reading.rejected == 1
     assert [row[1:] for row in rows] == [GOOD_ROW[1:]]
 
@@ -220,13 +219,13 @@ def test_a_bad_row_is_left_out_with_a_verdict_on_each_bad_field(row: bytes, fiel
 def test_a_quote_that_never_closes_costs_its_own_line_alone() -> None:
     rows, reading = read(HEADER + b'79161234560,916,"vip,UTC\n' + GOOD * 3000)
     assert len(rows) == 3000
-    assert [(error.line, error.field) for error in reading.errors] == [(2, "row")]
+    assert [(error.line, error.field) for error in reading.rejected_fields] == [(2, "row")]
 
 
 def test_a_quote_that_closes_on_a_later_line_makes_one_bad_row_of_them() -> None:
     rows, reading = read(HEADER + b'79161234560,916,"vip\n\nand\nmore",UTC\n' + GOOD)
     assert [row[0] for row in rows] == [6]
-    assert [(error.line, error.field) for error in reading.errors] == [(2, "tag")]
+    assert [(error.line, error.field) for error in reading.rejected_fields] == [(2, "tag")]
     assert reading.rejected == 1
 
 
@@ -234,8 +233,8 @@ def test_ten_megabytes_in_one_field_are_skipped_and_not_kept() -> None:
     huge = [b"x" * MAX_LINE_BYTES] * 160
     rows, reading = read(HEADER, GOOD, b'79161234560,916,"', *huge, b'",UTC\n' + GOOD)
     assert [row[0] for row in rows] == [2, 4]
-    assert [(error.line, error.field) for error in reading.errors] == [(3, "row")]
-    assert "longer than 64 KiB" in reading.errors[0].message
+    assert [(error.line, error.field) for error in reading.rejected_fields] == [(3, "row")]
+    assert "longer than 64 KiB" in reading.rejected_fields[0].refusal.words()
 
 
 def test_an_open_quote_before_a_line_that_is_too_long_is_a_bad_row_of_its_own() -> None:
@@ -246,7 +245,7 @@ def test_a_quote_that_never_closes_in_a_line_over_the_limit_is_a_bad_row() -> No
     long = b'7,"' + b"x" * MAX_LINE_BYTES
     rows, reading = read(HEADER, long[:1000], long[1000:] + b"\n" + GOOD)
     assert [row[0] for row in rows] == [3]
-    assert [(error.line, error.field) for error in reading.errors] == [(2, "row")]
+    assert [(error.line, error.field) for error in reading.rejected_fields] == [(2, "row")]
 
 
 def test_quotes_join_lines_up_to_the_limit_and_no_further() -> None:
@@ -257,12 +256,12 @@ def test_quotes_join_lines_up_to_the_limit_and_no_further() -> None:
 
 def test_the_list_of_errors_ends_but_every_bad_row_is_counted() -> None:
     _, reading = read(HEADER, *[b"8,x,vip,here\n" * 100] * 20)
-    assert (len(reading.errors), reading.rejected) == (MAX_LISTED_ERRORS, 2000)
+    assert (len(reading.rejected_fields), reading.rejected) == (MAX_LISTED_ERRORS, 2000)
 
 
 def test_a_verdict_repeats_nothing_from_the_row() -> None:
     _, reading = read(HEADER + b"89161234567,9x9,\x01secret,Nowhere/Secret\n")
-    said = " ".join(error.message for error in reading.errors)
+    said = " ".join(error.refusal.words() for error in reading.rejected_fields)
     assert "89161234567" not in said
     assert "ecret" not in said
 
@@ -293,11 +292,11 @@ def test_the_verdicts_do_not_depend_on_how_the_upload_is_cut(lines: bytes, cuts:
         rest = rest[cut:]
     whole_rows, whole = read(file)
     rows, reading = read(*pieces, rest)
-    assert (rows, reading.rejected, reading.errors) == (whole_rows, whole.rejected, whole.errors)
+    assert (rows, reading.rejected, reading.rejected_fields) == (whole_rows, whole.rejected, whole.rejected_fields)
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_whatever_raise_anything_but_invalid(noise: bytes) -> None:
     rows, reading = read(HEADER, noise)
-    assert all(isinstance(error, RowError) for error in reading.errors)
+    assert all(isinstance(error, RejectedField) for error in reading.rejected_fields)
     assert len(rows) + reading.rejected <= noise.count(b"\n") + 1

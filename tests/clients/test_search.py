@@ -10,8 +10,7 @@ from mailing.clients.search import (
     FIRST,
     Search,
     SearchCursor,
-    known_tags,
-    known_timezones,
+    known_values,
     search_clients,
     search_statement,
 )
@@ -135,6 +134,6 @@ async def test_what_nobody_has_is_an_empty_page(session: AsyncSession) -> None:
 
 
 async def test_tags_and_time_zones_are_named_by_jumps_along_their_index(session: AsyncSession) -> None:
-    assert await known_tags(session, count=10) == ["early", "late", "vip"]
-    assert await known_tags(session, count=1) == ["early"]
-    assert await known_timezones(session, count=10) == ["Asia/Omsk", "Europe/Moscow"]
+    assert await known_values(session, "tag", count=10) == ["early", "late", "vip"]
+    assert await known_values(session, "tag", count=1) == ["early"]
+    assert await known_values(session, "timezone", count=10) == ["Asia/Omsk", "Europe/Moscow"]

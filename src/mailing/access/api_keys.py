@@ -78,13 +78,14 @@ async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str
 
     Raise Invalid, or Forbidden for a user who may no longer create keys.
     """
-    if problems := _problems(name, scope):
+    scope_problems = [] if scope in (READ, FULL) else [FieldError("scope", "must be read or full")]
+    if problems := name_problems(name) + scope_problems:
         raise Invalid(*problems)
     if user_id is not None and (await session.execute(_STILL_ADMIN, {"id": user_id})).first() is None:
         raise Forbidden("This user may no longer create keys.")
     key = "mk_" + secrets.token_urlsafe(32)
     await session.execute(
-        _INSERT, {"name": name, "hint": key[:8], "hash": _hash(key), "scope": scope, "created_by": user_id}
+        _INSERT, {"name": name, "hint": key[:8], "hash": digest_of(key), "scope": scope, "created_by": user_id}
     )
     await record_event(session, "key.created", by=by, name=name, scope=scope)
     return key
@@ -148,7 +149,7 @@ class KeyCache:
 
     async def find(self, key: str) -> CachedKey | None:
         """Return None for an unknown or revoked key. Misses are not cached: wrong keys are unlimited in number."""
-        digest, now = _hash(key), time.monotonic()
+        digest, now = digest_of(key), time.monotonic()
         known = self._known.get(digest)
         if known is None or known.until <= now:
             known = await self._look_up(digest, until=now + CACHE_TTL_S)
@@ -166,14 +167,12 @@ class KeyCache:
         return known
 
 
-def _problems(name: str, scope: str) -> list[FieldError]:
-    checks = {
-        FieldError("name", "must have 1 to 100 printable characters"): 1 <= len(name.strip()) <= MAX_NAME
-        and name.isprintable(),
-        FieldError("scope", "must be read or full"): scope in (READ, FULL),
-    }
-    return [error for error, holds in checks.items() if not holds]
+def name_problems(name: str) -> list[FieldError]:
+    """Return what is wrong with the name of a key or a user."""
+    fits = 1 <= len(name.strip()) <= MAX_NAME and name.isprintable()
+    return [] if fits else [FieldError("name", "must have 1 to 100 printable characters")]
 
 
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def digest_of(secret: str) -> bytes:
+    """Return what is stored in the place of a key or a token."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

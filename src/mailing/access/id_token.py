@@ -9,9 +9,9 @@ from joserfc.errors import InvalidClaimError, InvalidKeyIdError
 from joserfc.jwk import KeySet
 from msgspec import Struct
 
+from mailing.access.api_keys import MAX_NAME
 from mailing.access.authentication import Identity
 from mailing.access.roles import Role
-from mailing.access.users import MAX_NAME
 
 ALGORITHMS: Final = ["RS256", "PS256", "ES256"]  # signatures by a private key only, never "none" or a shared secret
 LEEWAY_S: Final = 30

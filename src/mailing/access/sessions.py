@@ -1,6 +1,5 @@
 """Sessions of the admin page: 32 random bytes each in a cookie, stored as a SHA-256 digest."""
 
-import hashlib
 import secrets
 from datetime import datetime, timedelta
 
@@ -8,6 +7,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.access.api_keys import digest_of
 from mailing.access.roles import Role
 from mailing.database.rows import all_as
 
@@ -92,7 +92,12 @@ async def open_session(session: AsyncSession, user_id: int, *, address: str, age
     """Return the token for the cookie. It cannot be read again."""
     token = secrets.token_urlsafe(32)
     await session.execute(_PRUNE, {"idle": IDLE_TIMEOUT})
-    values = {"hash": _hash(token), "user_id": user_id, "address": address[:_MAX_STORED], "agent": _printable(agent)}
+    values = {
+        "hash": digest_of(token),
+        "user_id": user_id,
+        "address": address[:_MAX_STORED],
+        "agent": _printable(agent),
+    }
     await session.execute(_OPEN, values)
     return token
 
@@ -102,12 +107,12 @@ async def user_of(session: AsyncSession, token: str, *, used: bool = True) -> Us
 
     With `used=False` the request does not count as use of the session.
     """
-    found = (await session.execute(_USER_OF, {"hash": _hash(token), "used": used} | _LIMITS)).first()
+    found = (await session.execute(_USER_OF, {"hash": digest_of(token), "used": used} | _LIMITS)).first()
     return User(found.id, found.name, Role.named(found.role)) if found else None
 
 
 async def close(session: AsyncSession, token: str) -> None:
-    await session.execute(_CLOSE, {"hash": _hash(token)})
+    await session.execute(_CLOSE, {"hash": digest_of(token)})
 
 
 async def close_one(session: AsyncSession, user_id: int, session_id: int) -> None:
@@ -121,12 +126,8 @@ async def close_all(session: AsyncSession, user_id: int) -> None:
 
 async def open_sessions(session: AsyncSession, user_id: int, *, token: str) -> list[OpenSession]:
     """List the user's sessions, the last used first. `token` is the current one's."""
-    rows = await session.execute(_OF_USER, {"user_id": user_id, "hash": _hash(token)} | _LIMITS)
+    rows = await session.execute(_OF_USER, {"user_id": user_id, "hash": digest_of(token)} | _LIMITS)
     return all_as(OpenSession, rows)
-
-
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _printable(agent: str) -> str:

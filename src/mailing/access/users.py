@@ -14,8 +14,6 @@ from mailing.access.roles import Role
 from mailing.errors import ConfigurationError, Conflict, FieldError, Invalid, NotFound
 from mailing.events import record_event
 
-MAX_NAME = 100  # characters
-
 
 class Account(msgspec.Struct):
     """A user as others see it. `issuer` is null for a user with a password here."""
@@ -78,7 +76,9 @@ _ADMINS = text("""
 
 async def create(session: AsyncSession, name: str, *, role: Role, password: str, by: str) -> int:
     """Return the id. Raise Invalid for a malformed name or weak password, Conflict for a name in use."""
-    name = _checked_name(name)
+    name = name.strip()
+    if problems := api_keys.name_problems(name):
+        raise Invalid(*problems)
     values = {"name": name, "role": str(role), "hash": await hash_password(password, names=[name])}
     try:
         async with session.begin_nested():
@@ -164,13 +164,6 @@ async def _keep_an_admin(session: AsyncSession, user_id: int) -> None:
     admins = [row.id for row in await session.execute(_ADMINS)]
     if admins == [user_id]:
         raise Conflict("This is the last admin. Make another user an admin first.")
-
-
-def _checked_name(name: str) -> str:
-    name = name.strip()
-    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-        raise Invalid(FieldError("name", "must have 1 to 100 printable characters"))
-    return name
 
 
 def _found(rows: Any, whom: str) -> Account:  # noqa: ANN401 - a result of any shape

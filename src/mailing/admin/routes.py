@@ -28,8 +28,8 @@ from mailing.admin.statistics.routes import statistics_page
 from mailing.admin.viewer import provide_viewer
 from mailing.errors import NotFound
 from mailing.web.idempotency import provide_session
+from mailing.web.parameters import provide_caller
 from mailing.web.problems import EXCEPTION_HANDLERS
-from mailing.web.state import AnyRequest
 
 PAGES: list[ControllerRouterHandler] = [
     home,
@@ -68,11 +68,6 @@ def admin() -> Router:
         include_in_schema=False,
         request_max_body_size=MAX_FORM_BYTES,
     )
-
-
-async def provide_caller(request: AnyRequest) -> str:
-    """Return the actor of changes, for the events."""
-    return str(request.user)
 
 
 @get("/{path:path}", guards=PUBLIC)

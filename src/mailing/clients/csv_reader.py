@@ -14,7 +14,6 @@ from mailing.clients.csv_encoding import UTF_8, UTF_16, LineDecoder, TextDecoder
 from mailing.clients.csv_header import COLUMNS, UNDECODED, bad_header, likely_delimiter, named_delimiter, read_header
 from mailing.clients.csv_lines import OpenQuoteError, QuotedLines, Record, cells_of
 from mailing.clients.phone import is_operator_code, is_phone, normalised_phone, operator_code_of
-from mailing.clients.schemas import RowError
 from mailing.clients.tag import is_tag, normalised_tag
 from mailing.csv_writer import unescape_formula
 from mailing.reasons.refusals import Refusal, RefusalCode, RefusedValueError
@@ -74,10 +73,6 @@ class CsvReader:
         self._width = 0  # cells of the header
         self._unnamed: list[int] = []  # cells under an empty name
         self._pick: Callable[[list[str]], tuple[str, str, str, str, str]]  # the cells in the order of COLUMNS
-
-    @property
-    def errors(self) -> list[RowError]:
-        return [RowError(each.line, each.field, each.refusal.words()) for each in self.rejected_fields]
 
     @property
     def encoding(self) -> str:

@@ -16,14 +16,14 @@ from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_header import COLUMNS
 from mailing.clients.csv_reader import CsvReader, RejectedField
 from mailing.clients.csv_validation import CHUNK_BYTES, RowValidator, run_in_thread
 from mailing.clients.import_repository import StoredRows, import_staged
-from mailing.clients.schemas import ClientOut, ImportResult, RowError
+from mailing.clients.schemas import ClientOut, ImportCounts, ImportResult, RowError
 from mailing.clients.search import clients_after
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
@@ -48,15 +48,9 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *,
         accepted = await validate(chunks, reader, into=spool)
         with explain_failure():
             imported = await save(session, spool, reader, accepted=accepted, by=by)
-    errors = [RowError(each.line, each.field, each.refusal.words()) for each in imported.rejected_fields]
-    return ImportResult(
-        created=imported.created,
-        updated=imported.updated,
-        normalised=imported.normalised,
-        opted_out=imported.opted_out,
-        rejected=imported.rejected,
-        errors=errors,
-    )
+    counts = asdict(imported)
+    rejected = counts.pop("rejected_fields")
+    return ImportResult(**counts, errors=[RowError(each.line, each.field, each.refusal.words()) for each in rejected])
 
 
 NOTHING_STORED = "Nothing was stored; import the file again."
@@ -89,14 +83,9 @@ async def validate(chunks: AsyncIterator[bytes], reader: CsvReader, *, into: IO[
     return validator.accepted
 
 
-class ImportOutcome(Struct):
-    """Numbers of rows, and the first rejected fields, those of erased persons included."""
+class ImportOutcome(ImportCounts):
+    """The numbers, and the first rejected fields, those of erased persons included."""
 
-    created: int
-    updated: int
-    normalised: int
-    opted_out: int
-    rejected: int
     rejected_fields: list[RejectedField]
 
 

@@ -146,7 +146,8 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
                 await self.session.refresh(client, ["opted_out"])
         except IntegrityError as error:
             if "client_not_erased" in str(error.orig):
-                raise _erased() from None
+                erased = refused_field("phone", RefusalCode.phone_erased)
+                raise Conflict("The person with this phone was erased and can't be stored again.", erased) from None
             if "client_phone_unique" not in str(error.orig):
                 raise
             raise PhoneTaken from None
@@ -180,8 +181,7 @@ class PhoneTaken(Conflict):
     def __init__(self, owner_id: int | None = None) -> None:
         taken = refused_field("phone", RefusalCode.phone_taken)
         if owner_id:
-            message = f"{taken.message}: /mailing/api/clients/{owner_id}/"
-            taken = replace(taken, message=message)
+            taken = replace(taken, message=f"{taken.message}: /mailing/api/clients/{owner_id}/")
         super().__init__("Another client has this phone.", taken)
         self.owner_id = owner_id
 
@@ -197,8 +197,3 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
     except PhoneTaken:
         found = await list_clients(reads, Search(phone=str(phone)), after=0, limit=1)
         raise PhoneTaken(found[0].id if found else None) from None
-
-
-def _erased() -> Conflict:
-    erased = refused_field("phone", RefusalCode.phone_erased)
-    return Conflict("The person with this phone was erased and can't be stored again.", erased)

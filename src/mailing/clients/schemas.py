@@ -110,16 +110,19 @@ class RowError(Struct, frozen=True):
     message: str
 
 
-class ImportResult(Struct, kw_only=True):
+class ImportCounts(Struct, kw_only=True):
+    created: int
+    updated: int
+    normalised: int
+    opted_out: int
+    rejected: int
+
+
+class ImportResult(ImportCounts, kw_only=True):
     """The result of an import. `created + updated + rejected` is the number of rows; an unchanged row is `updated`.
 
     `normalised` counts the rows, created or updated, whose phone or tag was rewritten into its one form. `opted_out`
     counts the phones that the file opted out, and the new clients whose phone had opted out before.
     """
 
-    created: int
-    updated: int
-    normalised: int
-    opted_out: int
-    rejected: int
     errors: list[RowError]

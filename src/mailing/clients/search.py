@@ -5,6 +5,7 @@ discard rows of that scan, so the one that usually selects the fewest rows drive
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from msgspec import Struct
 from sqlalchemy import text
@@ -177,18 +178,12 @@ _VALUES = """
     )
     SELECT value FROM known WHERE value IS NOT NULL LIMIT :count
 """
-_TAGS = text(_VALUES.format(column="tag"))
-_TIMEZONES = text(_VALUES.format(column="timezone"))
+_VALUES_OF = {column: text(_VALUES.format(column=column)) for column in ("tag", "timezone")}
 
 
-async def known_tags(session: AsyncSession, *, count: int) -> Sequence[str]:
-    """List the first tags of clients, sorted. Without counts: those would need a count of all clients.
+async def known_values(session: AsyncSession, column: Literal["tag", "timezone"], *, count: int) -> Sequence[str]:
+    """List the first values that clients have, sorted. Without counts: those would need a count of all clients.
 
-    Index: client_by_tag. 500 tags: 5 ms.
+    Index: client_by_tag, client_by_timezone. 500 tags: 5 ms.
     """
-    return (await session.execute(_TAGS, {"count": count})).scalars().all()
-
-
-async def known_timezones(session: AsyncSession, *, count: int) -> Sequence[str]:
-    """List time zones of clients, as `known_tags`. Index: client_by_timezone."""
-    return (await session.execute(_TIMEZONES, {"count": count})).scalars().all()
+    return (await session.execute(_VALUES_OF[column], {"count": count})).scalars().all()

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import errors
 from mailing.errors import FieldError
 from mailing.web.problems import PROBLEM_JSON, TITLES, Problem, refused_value
-from mailing.web.state import AnyConnection, ApiRequest
+from mailing.web.state import AnyConnection, AnyRequest
 from mailing.web.validation import MAX_UNKNOWN_FIELDS, parse
 
 S = TypeVar("S", bound=Struct)
@@ -35,9 +35,9 @@ Caller = NamedDependency[str]  # `provide_caller`
 Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 
 
-async def provide_caller(request: ApiRequest) -> str:
-    """Provide the caller that the guard found, for the events."""
-    return request.user
+async def provide_caller(request: AnyRequest) -> str:
+    """Provide the key or the user that the guard found, for the events."""
+    return str(request.user)
 
 
 class Body(AbstractDTO[S], Generic[S]):

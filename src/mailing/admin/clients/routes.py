@@ -18,7 +18,7 @@ from mailing.admin.viewer import CurrentViewer, viewer_of
 from mailing.clients import csv_transfer
 from mailing.clients.repository import get_client
 from mailing.clients.routes import csv_file
-from mailing.clients.search import FIRST, SearchCursor, SearchPage, known_tags, known_timezones, search_clients
+from mailing.clients.search import FIRST, SearchCursor, SearchPage, known_values, search_clients
 from mailing.clients.suppression import suppression_of
 from mailing.events.history import latest_events
 from mailing.messages.queries import messages_of_client
@@ -27,8 +27,7 @@ from mailing.web.parameters import MAX_ID, Id, Session
 from mailing.web.state import AnyRequest, AppState
 
 PAGE_SIZE = 50
-MAX_TAGS = 500
-MAX_TIMEZONES = 500
+MAX_VALUES = 500  # of a filter to choose from
 MAX_MESSAGES = 50
 MAX_EVENTS = 50
 PHONE_FIELDS = ("begins", "ends")  # the fields of the search that hold phones
@@ -64,8 +63,8 @@ async def _list(request: AnyRequest, session: AsyncSession, question: SearchForm
         typed=question.typed,
         errors=question.errors,
         filtered=any(question.typed.values()),
-        tags=await known_tags(session, count=MAX_TAGS),
-        zones=[(zone, zone) for zone in await known_timezones(session, count=MAX_TIMEZONES)],
+        tags=await known_values(session, "tag", count=MAX_VALUES),
+        zones=[(zone, zone) for zone in await known_values(session, "timezone", count=MAX_VALUES)],
         is_posted=any(question.typed[name] for name in PHONE_FIELDS),
         places={relation: _at(place) for relation, place in places.items()},
         addresses={relation: _address(question.typed, place) for relation, place in places.items()},

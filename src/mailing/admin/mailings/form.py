@@ -73,18 +73,15 @@ def local_input(instant: datetime, zone: str) -> str:
 
 
 async def parse_form(request: AnyRequest) -> MailingForm:
-    sent = await form_fields(request, max_fields=MAX_FORM_FIELDS)
-
-    def many(name: str) -> list[str]:
-        return [value for key, value in sent if key == name]
-
-    lines = ("starts_at", "ends_at", "zone", "window_start", "window_end", "revision")
-    words = ("find_tags", "find_operator_codes")
+    sent: dict[str, list[str]] = {name: [] for name in MailingForm.__struct_fields__}
+    for name, value in await form_fields(request, max_fields=MAX_FORM_FIELDS):
+        if name in sent:
+            sent[name].append(value)
     return MailingForm(
-        text=next(iter(many("text")), "").replace("\r\n", "\n"),
-        tags=many("tags"),
-        operator_codes=many("operator_codes"),
-        **{name: next(iter(many(name)), "").strip() for name in lines + words},
+        text="".join(sent.pop("text")[:1]).replace("\r\n", "\n"),
+        tags=sent.pop("tags"),
+        operator_codes=sent.pop("operator_codes"),
+        **{name: "".join(values[:1]).strip() for name, values in sent.items()},
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.clients.csv_reader import RejectedField
 from mailing.clients.csv_transfer import ImportOutcome
 from mailing.clients.upload.schemas import ImportLease, Upload, UploadStatus
-from mailing.database.rows import one_as
+from mailing.database.rows import one_as, rows_affected
 from mailing.errors import NotFound
 from mailing.reasons.refusals import Refusal, RefusalCode
 
@@ -82,18 +82,18 @@ async def read_chunk(session: AsyncSession, upload_id: int, *, number: int) -> b
     return await session.scalar(_CHUNK, {"upload_id": upload_id, "number": number}) or b""
 
 
-_CONFIRM = text("UPDATE upload SET status = 'waiting' WHERE id = :id AND status = 'uploaded' RETURNING id")
-_DISCARD = text("DELETE FROM upload WHERE id = :id AND status = 'uploaded' RETURNING id")
+_CONFIRM = text("UPDATE upload SET status = 'waiting' WHERE id = :id AND status = 'uploaded'")
+_DISCARD = text("DELETE FROM upload WHERE id = :id AND status = 'uploaded'")
 
 
 async def confirm(session: AsyncSession, upload_id: int) -> bool:
     """Confirm an upload. False: it was confirmed before."""
-    return (await session.execute(_CONFIRM, {"id": upload_id})).first() is not None
+    return await rows_affected(session, _CONFIRM, id=upload_id) > 0
 
 
 async def discard(session: AsyncSession, upload_id: int) -> bool:
     """Discard an upload. False: there is none, or it is confirmed."""
-    return (await session.execute(_DISCARD, {"id": upload_id})).first() is not None
+    return await rows_affected(session, _DISCARD, id=upload_id) > 0
 
 
 # The lease of a worker that died or froze has expired; a locked row is just being stored.
@@ -145,14 +145,14 @@ async def release_import(session: AsyncSession, lease: ImportLease) -> None:
 
 _INTERRUPT = text(f"""
     UPDATE upload SET broke_off = :cause, lease_until = now() + make_interval(secs => :lease)
-    WHERE {_MINE} AND attempts < :most RETURNING id
+    WHERE {_MINE} AND attempts < :most
 """)  # noqa: S608 - as above
 
 
 async def record_interruption(session: AsyncSession, lease: ImportLease, *, cause: RefusalCode) -> None:
     """Record why an import failed. It is tried again when the lease expires, up to MAX_ATTEMPTS times."""
     fields = {"cause": cause.value, "lease": LEASE_S, "most": MAX_ATTEMPTS}
-    if (await session.execute(_INTERRUPT, asdict(lease) | fields)).first() is None:
+    if not await rows_affected(session, _INTERRUPT, **asdict(lease), **fields):
         failed = Refusal(RefusalCode.failed_each_time, {"tries": lease.number})
         await fail_import(session, lease, [failed, Refusal(cause)])
 
@@ -162,11 +162,10 @@ _FINISH = text(f"""
         created = :created, updated = :updated, opted_out = :opted_out, rejected = :rejected
     WHERE {_MINE}
 """)  # noqa: S608 - as above
-_FAIL = text(f"""
-    UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
-        refusals = CAST(:refusals AS jsonb) WHERE {_MINE}
-    RETURNING id
-""")  # noqa: S608 - as above
+_FAILED = """
+    UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(), refusals = CAST(:refusals AS jsonb)
+"""
+_FAIL = text(f"{_FAILED} WHERE {_MINE}")
 _ADD_REJECTED = text("""
     INSERT INTO upload_row_error (upload_id, line, field, code, params, row)
     VALUES (:id, :line, :field, :code, CAST(:params AS jsonb), :row)
@@ -190,7 +189,7 @@ async def complete_import(session: AsyncSession, lease: ImportLease, imported: I
 
 async def fail_import(session: AsyncSession, lease: ImportLease, refusals: Sequence[Refusal]) -> None:
     """Mark an import as failed for good; nothing was stored."""
-    if (await session.execute(_FAIL, asdict(lease) | {"refusals": _json(refusals)})).first():
+    if await rows_affected(session, _FAIL, **asdict(lease), refusals=_json(refusals)):
         await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
 
@@ -227,14 +226,12 @@ async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
 
 
 _UNFINISHED = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND attempts < :most")  # noqa: S608 - as above
-_FAIL_EXHAUSTED = text("""
-    UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
-        refusals = CAST(:refusals AS jsonb)
+_FAIL_EXHAUSTED = text(f"""{_FAILED}
     WHERE id IN (
         SELECT id FROM upload WHERE status = 'importing' AND attempts >= :most AND lease_until < now()
         FOR UPDATE SKIP LOCKED)
     RETURNING id
-""")
+""")  # noqa: S608 - as above
 
 
 async def unfinished_imports(session: AsyncSession) -> Sequence[int]:
