@@ -25,7 +25,7 @@ from mailing.admin.reports.routes import reports
 from mailing.admin.signin import signin
 from mailing.admin.signin.routes import sign_in_required
 from mailing.admin.statistics.routes import statistics_page
-from mailing.admin.viewer import provide_viewer
+from mailing.admin.viewer import viewer_of
 from mailing.errors import NotFound
 from mailing.web.idempotency import provide_session
 from mailing.web.parameters import provide_caller
@@ -58,7 +58,7 @@ def admin() -> Router:
         before_request=replay_or_begin,
         dependencies={
             "session": Provide(provide_session),
-            "viewer": Provide(provide_viewer),
+            "viewer": Provide(viewer_of, sync_to_thread=False),
             "caller": Provide(provide_caller),
         },
         exception_handlers={

@@ -12,7 +12,7 @@ from mailing.admin.guards import SIGN_IN
 from mailing.admin.language import preferred
 from mailing.timezones import known_zone
 from mailing.translations import LANGUAGES, translations
-from mailing.web.state import AnyConnection, AnyRequest, state_of
+from mailing.web.state import AnyRequest, state_of
 
 LANGUAGE_COOKIE = "mailing_language"
 ZONE_COOKIE = "mailing_zone"
@@ -44,24 +44,20 @@ class Viewer(Struct, frozen=True):
 CurrentViewer = NamedDependency[Viewer]
 
 
-async def provide_viewer(request: AnyRequest) -> Viewer:
-    return viewer_of(request)
-
-
-def viewer_of(connection: AnyConnection) -> Viewer:
-    language = connection.cookies.get(LANGUAGE_COOKIE, "")
-    zone = connection.cookies.get(ZONE_COOKIE, "")
+def viewer_of(request: AnyRequest) -> Viewer:
+    language = request.cookies.get(LANGUAGE_COOKIE, "")
+    zone = request.cookies.get(ZONE_COOKIE, "")
     return Viewer(
-        user=connection.scope.get("user"),
-        language=language if language in LANGUAGES else preferred(connection.headers.get("accept-language", "")),
-        zone=zone if known_zone(zone) else state_of(connection).settings.report_timezone,
-        path=_path_of(connection),
+        user=request.scope.get("user"),
+        language=language if language in LANGUAGES else preferred(request.headers.get("accept-language", "")),
+        zone=zone if known_zone(zone) else state_of(request).settings.report_timezone,
+        path=_path_of(request),
     )
 
 
-def _path_of(connection: AnyConnection) -> str:
+def _path_of(request: AnyRequest) -> str:
     """Return the page's path. The provider's callback is valid once, so the sign-in page replaces it."""
-    path, query = connection.url.path, connection.url.query
+    path, query = request.url.path, request.url.query
     if path.startswith(f"{SIGN_IN}/"):
         return SIGN_IN
     return f"{path}?{query}" if query else path

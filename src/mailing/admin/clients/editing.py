@@ -11,7 +11,7 @@ from mailing.admin.forms import form, post_form
 from mailing.admin.guards import EDITOR
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import errors_of, overtaken, page, redirect
-from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.admin.viewer import CurrentViewer, Viewer, viewer_of
 from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, name_phone_owner
 from mailing.clients.timezone import selectable
 from mailing.errors import Conflict, Invalid
@@ -40,7 +40,7 @@ async def create(request: AnyRequest, session: Session, viewer: CurrentViewer, c
             client = await ClientRepository(session).create(sent, by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()
-        return _refusal(request, typed, refused, viewer=viewer)
+        return _form(request, typed, refused=refused)
     return redirect(f"/admin/clients/{client.id}", notice=viewer.gettext("The client was added."))
 
 
@@ -70,7 +70,7 @@ async def change(
             await clients.replace(client_id, sent, by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()
-        return _refusal(request, typed, refused, viewer=viewer, client_id=client_id)
+        return _form(request, typed, client_id=client_id, refused=refused)
     return redirect(f"/admin/clients/{client_id}", notice=viewer.gettext("The client was changed."))
 
 
@@ -80,29 +80,23 @@ def _form(
     *,
     client_id: int | None = None,
     errors: Mapping[str, str] | None = None,
-    owner_id: int | None = None,
+    refused: Invalid | Conflict | None = None,
 ) -> Response[str]:
-    shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": selectable(), "owner_id": owner_id}
-    return page(request, "clients/form.html", errors=errors, **shown)
+    """Show the form, with `errors` or with those of a refusal. For a phone in use, link to its client's page."""
+    shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": selectable()}
+    owner_id = refused.owner_id if isinstance(refused, PhoneTaken) else None
+    errors = _errors_of(viewer_of(request), refused) if refused else errors
+    return page(request, "clients/form.html", errors=errors, owner_id=owner_id, **shown)
 
 
-def _refusal(
-    request: AnyRequest,
-    typed: Mapping[str, str],
-    refused: Invalid | Conflict,
-    *,
-    viewer: Viewer,
-    client_id: int | None = None,
-) -> Response[str]:
-    """Show the form with its errors. For a phone in use, link to its client's page."""
+def _errors_of(viewer: Viewer, refused: Invalid | Conflict) -> dict[str, str]:
     labels = {
         "phone": viewer.gettext("Phone"),
         "operator_code": viewer.gettext("Operator code"),
         "tag": viewer.gettext("Tag"),
         "timezone": viewer.gettext("Time zone"),
     }
-    owner_id = refused.owner_id if isinstance(refused, PhoneTaken) else None
-    return _form(request, typed, client_id=client_id, errors=errors_of(viewer, refused, labels), owner_id=owner_id)
+    return errors_of(viewer, refused, labels)
 
 
 @get("/{client_id:int}/delete", guards=EDITOR)
