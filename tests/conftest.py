@@ -1,4 +1,4 @@
-"""Real PostgreSQL for every test: one server a run, the real migrations once, a copied database for each test."""
+"""Real PostgreSQL for every test: one server a run, the real migrations once, copied databases."""
 
 import asyncio
 import gc

@@ -14,6 +14,7 @@ from mailing.database.migrations import migrate
 from mailing.database.schema import is_current
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
+from support.databases import end_idle_connections
 from support.hostile_settings import HOSTILE, change, make_hostile
 from support.roles import url_as
 from support.rows import run, value
@@ -128,6 +129,7 @@ async def test_tables_in_a_schema_of_their_own_are_found_whatever_the_path(
     await run(engine, "ALTER SCHEMA public RENAME TO campaigns")
     await run(engine, "CREATE SCHEMA public")
     await engine.dispose()
+    end_idle_connections()
     async with by_asyncpg(database_url) as asked:
         assert await asked("SELECT current_setting('search_path')") == [("campaigns",)]
     assert await is_current(engine)

@@ -10,4 +10,5 @@ async def nothing_goes_unhandled() -> AsyncIterator[None]:
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
     yield
+    asyncio.get_running_loop().set_exception_handler(None)
     assert problems == []

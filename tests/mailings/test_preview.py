@@ -13,6 +13,7 @@ from mailing.mailings.audience import reach_of_edit
 from mailing.messages.planning import Audience
 from mailing.sending.plan import plan_mailing
 from support import mailing_requests
+from support.databases import end_idle_connections
 from support.mailing_requests import Api, Json, in_hours, statuses, told
 from support.query_plans import Plan, nodes, plans
 from support.rows import add_client, add_mailing, run, value
@@ -135,6 +136,7 @@ async def test_an_edit_is_counted_by_several_processes_and_no_client_is_sorted(
         )
     await run(engine, "ANALYZE")
     await engine.dispose()
+    end_idle_connections()
     everyone = Audience(["vip"], [], 2**31)
     call = partial(reach_of_edit, audience=everyone, mailing_id=mailing_id, replans=True)
     *_, counted = await plans(engine, call)

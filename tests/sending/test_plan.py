@@ -115,9 +115,10 @@ async def test_a_rare_tag_or_code_is_found_without_a_look_at_the_others(
     )
     found = ClientSlice(0, 6, ["UTC"])
     async with transaction(sessions) as session:
+        before = await session.scalar(text(LOOKED_AT))
         assert await next_slice(session, audience, after=0, count=20_000) == found
         assert await next_slice(session, audience, after=6, count=20_000) is None
         now = await database_now(session)
         opening = SendWindow("UTC", now, now + timedelta(hours=1), None)
         assert await plan_slice(session, mailing_id, audience, [opening], found) == 6
-        assert await session.scalar(text(LOOKED_AT)) <= 30
+        assert await session.scalar(text(LOOKED_AT)) - before <= 30

@@ -1,9 +1,8 @@
-"""A database of its own for each test, and the API on it. Only a process that runs tests loads this."""
+"""A database for each test, and the API on it. Only a process that runs tests loads this."""
 
 import asyncio
 import os
 import socket
-import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -17,15 +16,36 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine
 from mailing.settings import Settings
+from support import loop_time
 from support.api import KEY, bound_app, build_spare_apps, running_api
+from support.databases import Database, kept_connections
 from support.logs import log_plainly
-from support.postgres import URL, url_of
+from support.postgres import URL
 from support.processes import until
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _plain_log() -> None:
     log_plainly()
+
+
+@pytest.fixture(autouse=True)
+def _clean_loop(request: pytest.FixtureRequest) -> None:
+    """All tests of a process share its loop: kept connections belong to it."""
+    if request.node.get_closest_marker("asyncio"):
+        request.getfixturevalue("_ended_tasks")
+
+
+@pytest.fixture
+async def _ended_tasks() -> AsyncIterator[None]:
+    """Cancel the tasks that a test leaves, and let the loop's time be that of the clock again."""
+    others = asyncio.all_tasks()
+    yield
+    loop_time.follow_clock()
+    left = asyncio.all_tasks() - others - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 @pytest.fixture(scope="session")
@@ -35,16 +55,25 @@ def _server_owner() -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@pytest.fixture(scope="session")
+async def _idle_databases(_server_owner: psycopg.Connection) -> AsyncIterator[list[Database]]:
+    """Those that no test uses now. They are closed before the loop of their connections."""
+    idle: list[Database] = []
+    with kept_connections():
+        yield idle
+        for each in idle:
+            each.drop()
+
+
 @pytest.fixture
-def database_url(_server_owner: psycopg.Connection) -> Iterator[str]:
-    """Create a database with the schema for this test alone."""
-    name = f"test_{uuid.uuid4().hex}"
-    url = url_of(os.environ[URL], name)
-    _server_owner.execute(f"CREATE DATABASE {name} TEMPLATE mailing_template STRATEGY file_copy".encode())
-    with psycopg.connect(url) as own:  # else the copy would count as a restored backup
-        own.execute("UPDATE installation SET database_identity = database_identity()")
-    yield url
-    _server_owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+def database_url(_server_owner: psycopg.Connection, _idle_databases: list[Database]) -> Iterator[str]:
+    """Lend a database with the schema to this test alone."""
+    database = _idle_databases.pop() if _idle_databases else Database(_server_owner, os.environ[URL])
+    yield database.url
+    if database.empty():
+        _idle_databases.append(database)
+    else:
+        database.drop()
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import asyncpg
 
+from support.databases import end_idle_connections
+
 # What somebody may have set → what every connection has.
 HOSTILE = {
     "synchronous_commit": ("off", "on"),
@@ -36,6 +38,7 @@ async def change(url: str, settings: Mapping[str, str]) -> None:
     for setting, chosen in settings.items():
         await admin.execute(f"ALTER DATABASE {name} SET {setting} = {chosen}")
     await admin.close()
+    end_idle_connections()
 
 
 async def make_hostile(url: str) -> None:

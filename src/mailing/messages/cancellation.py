@@ -63,7 +63,7 @@ _SET_CANCELLED = f"""
     phone = coalesce(m.phone, c.phone), wait_reason = NULL, reason_code = {{reason}}, reason_params = NULL
 """
 _CANCEL_OF_CLIENT = text(f"""
-    UPDATE message m SET {_SET_CANCELLED.format(unsure=":unsure", reason=":reason")}
+    UPDATE message m SET {_SET_CANCELLED.format(unsure=":unsure", reason="CAST(:reason AS text)")}
     FROM client c
     WHERE m.client_id = :client_id AND c.id = m.client_id AND m.status IN ('pending', 'sending')
 """)  # noqa: S608 - composed from a constant

@@ -1,0 +1,150 @@
+"""Databases with the schema that tests use in turn, emptied between them, and connections that the next test uses.
+
+Both of its own would cost a test more than what it does: PostgreSQL copies 400 files, and for each connection it reads
+the catalog, compiles the triggers and answers what the driver asks about types.
+"""
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import asyncpg
+import psycopg
+from psycopg.sql import SQL, Composed, Identifier
+
+from support.postgres import url_of
+
+PREFIX = "test_"
+MAX_IDLE = 4  # connections with the same arguments
+
+# What a test may change beside rows: the schema, grants, settings, and the statistics of ANALYZE
+_CATALOG = """
+    SELECT array[
+        (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_namespace),
+        (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_depend WHERE objid >= 16384),
+        (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_attribute WHERE attrelid >= 16384),
+        (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_proc WHERE oid >= 16384),
+        (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_trigger),
+        (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_index WHERE indexrelid >= 16384),
+        (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_statistic WHERE starelid >= 16384),
+        (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_db_role_setting
+            WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())),
+        (SELECT string_agg(concat(oid, relname, relowner, relacl, reloptions), '' ORDER BY oid)
+            FROM pg_class WHERE oid >= 16384)
+    ]
+"""
+_WRITTEN = """
+    SELECT relname FROM pg_class
+    WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0
+"""
+_END_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL(%s)
+"""
+_RESET_SEQUENCES = SQL("SELECT setval(seqrelid, seqstart, false) FROM pg_sequence")
+
+_connect = asyncpg.connect
+_idle: defaultdict[str, list["KeptConnection"]] = defaultdict(list)  # by their arguments
+
+
+class KeptConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+    """A connection that another test may use once it was closed in good order."""
+
+    arguments = ""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own parameter
+        idle = _idle[self.arguments]
+        if self in idle:
+            return
+        if self.is_closed() or len(idle) >= MAX_IDLE:
+            await super().close(timeout=timeout)
+        else:
+            await self.reset(timeout=timeout)
+            idle.append(self)
+
+
+@contextmanager
+def kept_connections() -> Iterator[None]:
+    """Keep the connections of this loop to such databases until the block ends."""
+    asyncpg.connect = partial(connect, loop=asyncio.get_running_loop())
+    try:
+        yield
+    finally:
+        asyncpg.connect = _connect
+        end_idle_connections()
+
+
+async def connect(
+    dsn: str | None = None, *, loop: asyncio.AbstractEventLoop, **arguments: object
+) -> asyncpg.Connection:
+    """As `asyncpg.connect`."""
+    key = repr((dsn, sorted(arguments.items())))
+    if PREFIX not in key or asyncio.get_running_loop() is not loop:
+        return await _connect(dsn, **arguments)
+    while _idle[key]:
+        if not (kept := _idle[key].pop()).is_closed():
+            return kept
+    connection = await _connect(dsn, **arguments, connection_class=KeptConnection)
+    connection.arguments = key
+    return connection
+
+
+def end_idle_connections() -> None:
+    """Let the next connections be new ones, as after a change of settings that a connection takes when it begins."""
+    for connection in (each for kept in _idle.values() for each in kept):
+        connection.terminate()
+    _idle.clear()
+
+
+class Database:
+    """A copy of the template. `url` is its owner's."""
+
+    def __init__(self, server: psycopg.Connection, server_url: str) -> None:
+        self._server = server
+        name = f"{PREFIX}{uuid.uuid4().hex}"
+        self._name = Identifier(name)
+        self.url = url_of(server_url, name)
+        server.execute(SQL("CREATE DATABASE {} TEMPLATE mailing_template STRATEGY file_copy").format(self._name))
+        self._own = psycopg.connect(self.url, autocommit=True)
+        # else the copy would count as a restored backup
+        self._own.execute("UPDATE installation SET database_identity = database_identity()")
+        self._own.execute("SET session_replication_role = replica")  # no triggers
+        self._seeded = self._written()
+        self._reset = SQL("; ").join([_RESET_SEQUENCES, *map(self._seed, self._seeded)])
+        self._catalog = self._state_of_catalog()
+
+    def empty(self) -> bool:
+        """Return whether it is as it was at first: not if a test changed more than rows, or ended this connection."""
+        try:
+            if self._state_of_catalog() != self._catalog:
+                return False
+            self._own.execute(_END_OTHERS, [[each.get_server_pid() for kept in _idle.values() for each in kept]])
+            if written := [Identifier(name) for name in self._written() if name not in self._seeded]:
+                self._own.execute(SQL("TRUNCATE {} CASCADE").format(SQL(", ").join(written)))
+            self._own.execute(self._reset)
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def drop(self) -> None:
+        self._own.close()
+        end_idle_connections()
+        self._server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(self._name))
+
+    def _state_of_catalog(self) -> object:
+        return self._own.execute(_CATALOG).fetchone()
+
+    def _written(self) -> list[str]:
+        """Return the tables that have had a row."""
+        return [name for (name,) in self._own.execute(_WRITTEN)]
+
+    def _seed(self, name: str) -> Composed:
+        """Return the statements that give a table the rows that it has now."""
+        table = Identifier(name)
+        (rows,) = self._own.execute(SQL("SELECT jsonb_agg(t)::text FROM {} t").format(table)).fetchone() or ("[]",)
+        return SQL("DELETE FROM {0}; INSERT INTO {0} SELECT (jsonb_populate_recordset(NULL::{0}, {1})).*").format(
+            table, rows
+        )
