@@ -5,11 +5,13 @@ import os
 import re
 import shlex
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 
-import asyncpg
 import click
+import psycopg
 import pytest
 from click.testing import CliRunner
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,33 +23,43 @@ from mailing.errors import Conflict, Invalid
 from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support import commands
+from support.postgres import url_of
 from support.processes import MAILING, clean_environment
 from support.rows import run, value
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
+
+Command = Callable[..., CompletedProcess[str]]
 
 
 def mailing(*arguments: str, directory: Path, **settings: str) -> CompletedProcess[str]:
     return commands.mailing(*arguments, cwd=directory, env=clean_environment(**settings))
 
 
+@pytest.fixture
+def on_database(database_url: str, tmp_path: Path) -> Command:
+    """`mailing` in an empty directory, told the test's database."""
+    return partial(mailing, directory=tmp_path, MAILING_DATABASE_URL=database_url)
+
+
+@pytest.fixture
+def typing(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """`mailing` there, in this process; `typed` is its standard input, and what it prints is returned."""
+    monkeypatch.chdir(tmp_path)
+    others = dict.fromkeys((name for name in os.environ if name.startswith("MAILING_")), None)
+
+    def run_here(*arguments: str, typed: str = "") -> str:
+        chosen = others | {"MAILING_DATABASE_URL": database_url}
+        return CliRunner().invoke(cli, arguments, input=typed, env=chosen, catch_exceptions=False).output
+
+    return run_here
+
+
 def test_every_command_has_help_with_an_example() -> None:
-    assert {
-        "up",
-        "demo",
-        "migrate",
-        "api",
-        "worker",
-        "sandbox",
-        "import",
-        "export",
-        "report",
-        "doctor",
-        "resume-after-restore",
-        "user",
-        "key",
-        "privacy",
-    } <= set(COMMANDS)
+    assert set(COMMANDS) >= {
+        *("up", "demo", "migrate", "api", "worker", "sandbox", "import", "export", "report", "doctor"),
+        *("resume-after-restore", "user", "key", "privacy"),
+    }
     groups = [(name, command) for name, command in loaded_commands().items() if isinstance(command, click.Group)]
     inner = [[group, name] for group, command in groups for name in command.commands]
     for arguments in [[name] for name in COMMANDS] + inner:
@@ -129,28 +141,18 @@ def test_a_closed_standard_stream_ends_no_command(closed: str, database_url: str
     assert ended.returncode == 0
 
 
-def test_keys_are_created_listed_and_revoked(database_url: str, tmp_path: Path) -> None:
-    chosen = {"MAILING_DATABASE_URL": database_url}
-    created = mailing("key", "create", "crm", directory=tmp_path, **chosen)
-    key = created.stdout.strip()
+def test_keys_are_created_listed_and_revoked(on_database: Command) -> None:
+    key = on_database("key", "create", "crm").stdout.strip()
     assert re.fullmatch(r"mk_[\w-]{43}", key)
-    listed = mailing("key", "list", directory=tmp_path, **chosen).stdout
+    listed = on_database("key", "list").stdout
     assert "crm" in listed
     assert key not in listed
-    assert mailing("key", "revoke", "1", directory=tmp_path, **chosen).returncode == 0
-    assert mailing("key", "revoke", "7", directory=tmp_path, **chosen).returncode == 1
+    assert on_database("key", "revoke", "1").returncode == 0
+    assert on_database("key", "revoke", "7").returncode == 1
 
 
-def test_users_are_created_with_a_password_from_standard_input_listed_and_disabled(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def user(*arguments: str, typed: str = "") -> str:
-        others = dict.fromkeys((name for name in os.environ if name.startswith("MAILING_")), None)
-        chosen = others | {"MAILING_DATABASE_URL": database_url}
-        return CliRunner().invoke(cli, ["user", *arguments], input=typed, env=chosen, catch_exceptions=False).output
-
+def test_users_are_created_with_a_password_from_standard_input_listed_and_disabled(typing: Callable[..., str]) -> None:
+    user = partial(typing, "user")
     assert user("create", "anna", typed="correct horse battery\n") == "User 1 created.\n"
     assert user("create", "boris", "--role", "viewer", typed="correct horse battery\n") == "User 2 created.\n"
     with pytest.raises(Conflict, match="user with this name"):
@@ -167,57 +169,41 @@ def test_users_are_created_with_a_password_from_standard_input_listed_and_disabl
 
 
 def test_a_user_with_keys_is_disabled_when_it_is_said_what_becomes_of_them(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, typing: Callable[..., str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    others = dict.fromkeys((name for name in os.environ if name.startswith("MAILING_")), None)
-
-    def mailing(*arguments: str, typed: str = "") -> str:
-        chosen = others | {"MAILING_DATABASE_URL": database_url}
-        return CliRunner().invoke(cli, arguments, input=typed, env=chosen, catch_exceptions=False).output
-
     for name in ("anna", "boris"):
-        mailing("user", "create", name, typed="correct horse battery\n")
+        typing("user", "create", name, typed="correct horse battery\n")
     for name in ("crm", "shop"):
-        mailing("key", "create", name)
-    asyncio.run(made_by_boris(database_url))
+        typing("key", "create", name)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE api_key SET created_by = 2")
     with pytest.raises(Conflict, match=r"1 \(crm, mk_.*\), 2 \(shop, mk_.*--revoke-keys or --keep-keys"):
-        mailing("user", "disable", "boris")
-    assert mailing("user", "disable", "boris", "--keep-keys") == "User disabled. API keys left working: 2.\n"
-    assert mailing("user", "disable", "boris", "--revoke-keys") == "User disabled. API keys revoked: 2.\n"
-    assert mailing("user", "disable", "boris") == "User disabled.\n"
-    assert mailing("key", "list").count("boris") == 2
+        typing("user", "disable", "boris")
+    assert typing("user", "disable", "boris", "--keep-keys") == "User disabled. API keys left working: 2.\n"
+    assert typing("user", "disable", "boris", "--revoke-keys") == "User disabled. API keys revoked: 2.\n"
+    assert typing("user", "disable", "boris") == "User disabled.\n"
+    assert typing("key", "list").count("boris") == 2
 
 
-async def made_by_boris(database_url: str) -> None:
-    connection = await asyncpg.connect(database_url)
-    await connection.execute("UPDATE api_key SET created_by = 2")
-    await connection.close()
-
-
-def test_clients_go_in_and_come_out_as_csv_and_a_bad_row_is_named(database_url: str, tmp_path: Path) -> None:
-    chosen = {"MAILING_DATABASE_URL": database_url}
+def test_clients_go_in_and_come_out_as_csv_and_a_bad_row_is_named(on_database: Command, tmp_path: Path) -> None:
     good = "79160000001,916,vip,Europe/Moscow\n79160000002,916,,Asia/Omsk\n"
     (tmp_path / "clients.csv").write_text(f"phone,operator_code,tag,timezone\n{good}12,916,,Asia/Omsk\n")
-    imported = mailing("import", "clients.csv", directory=tmp_path, **chosen)
+    imported = on_database("import", "clients.csv")
     assert imported.returncode == 1
     assert "2 created, 0 updated, 1 rejected" in imported.stdout
     assert "line 4: phone: " in imported.stderr
-    exported = mailing("export", directory=tmp_path, **chosen)
+    exported = on_database("export")
     assert exported.returncode == 0
     assert exported.stdout.splitlines()[1:] == [f"{line},no" for line in good.splitlines()]
 
 
-async def test_sending_is_resumed_after_a_restore_and_only_then(
-    database_url: str, engine: AsyncEngine, tmp_path: Path
-) -> None:
-    chosen = {"MAILING_DATABASE_URL": database_url}
-    idle = mailing("resume-after-restore", directory=tmp_path, **chosen)
+async def test_sending_is_resumed_after_a_restore_and_only_then(on_database: Command, engine: AsyncEngine) -> None:
+    idle = on_database("resume-after-restore")
     assert (idle.returncode, idle.stdout) == (0, "This database was not restored from a backup. Nothing to do.\n")
     await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
-    foretold = mailing("resume-after-restore", "--dry-run", directory=tmp_path, **chosen)
+    foretold = on_database("resume-after-restore", "--dry-run")
     assert await value(engine, "SELECT database_identity FROM installation") == "elsewhere"
-    done = mailing("resume-after-restore", directory=tmp_path, **chosen)
+    done = on_database("resume-after-restore")
     assert await value(engine, "SELECT database_identity = database_identity() FROM installation")
     assert [foretold.returncode, done.returncode] == [0, 0]
     assert foretold.stdout.splitlines()[0] == done.stdout.splitlines()[0]
@@ -225,22 +211,20 @@ async def test_sending_is_resumed_after_a_restore_and_only_then(
         "new ids start at: message 1000000000000, mailing 1000000000, client 1000000000",
         "Sending is enabled.",
     ]
-    insisted = mailing("resume-after-restore", "--force", directory=tmp_path, **chosen)
+    insisted = on_database("resume-after-restore", "--force")
     assert "message 2000000000000" in insisted.stdout
 
 
-def test_a_report_is_printed_and_nothing_sent(database_url: str, tmp_path: Path) -> None:
-    printed = mailing("report", "--dry-run", directory=tmp_path, MAILING_DATABASE_URL=database_url)
+def test_a_report_is_printed_and_nothing_sent(on_database: Command) -> None:
+    printed = on_database("report", "--dry-run")
     assert printed.returncode == 0
     assert printed.stdout.startswith("Mailing report for ")
     assert re.search(r"^  sent +0  accepted by the gateway$", printed.stdout, flags=re.MULTILINE)
 
 
 def test_a_process_refuses_a_schema_that_is_not_its_own(database_url: str, tmp_path: Path) -> None:
-    empty = database_url.rsplit("/", 1)[0] + "/template1"
-    refused = mailing(
-        "worker", directory=tmp_path, MAILING_DATABASE_URL=empty, MAILING_GATEWAY_URL="http://127.0.0.1:1/v1"
-    )
+    told = {"MAILING_DATABASE_URL": url_of(database_url, "template1"), "MAILING_GATEWAY_URL": "http://127.0.0.1:1/v1"}
+    refused = mailing("worker", directory=tmp_path, **told)
     assert refused.returncode == 1
     assert "run mailing migrate" in refused.stderr
 

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import click
 import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
 from mailing import __version__, settings
-from mailing.cli.main import cli
 from mailing.clients.upload.actions import MAX_FILE_BYTES
 from mailing.settings import PREFIX, Settings
 from support import ROOT
+from support.command_lines import require_known
 
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
@@ -102,9 +101,7 @@ def test_no_secret_stands_in_a_file_that_we_ship() -> None:
 @pytest.mark.parametrize("name", PARTS)
 def test_each_part_starts_with_the_defaults(name: str, made: dict[str, Path]) -> None:
     command, *arguments = map(with_defaults, PARTS[name]["command"])
-    _, found, rest = cli.resolve_command(click.Context(cli), [command, *arguments])
-    assert found is not None
-    found.make_context(command, rest, parent=click.Context(cli)).close()
+    require_known([command, *arguments])
     loaded = settings.load(environment(PARTS[name]) | {"MAILING_HOST": "0.0.0.0"}, made.get(name))  # noqa: S104 - as in the container
     assert loaded.database_url or command == "sandbox"
     assert loaded.gateway_url or command != "worker"

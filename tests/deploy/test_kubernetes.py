@@ -5,7 +5,6 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-import click
 import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
@@ -14,14 +13,15 @@ from mailing import __version__, settings
 from mailing.admin.clients.uploading import MAX_BODY_BYTES
 from mailing.app import CONNECTIONS as API_CONNECTIONS
 from mailing.app import create_app
-from mailing.cli.main import cli
 from mailing.clients.upload.actions import MAX_FILE_BYTES
 from mailing.errors import ConfigurationError
 from mailing.settings import PREFIX, Settings
 from support import ROOT
+from support.command_lines import require_known
 
 DIRECTORY = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((DIRECTORY / "kustomization.yaml").read_text())
+EVERYWHERE = {"MAILING_HOST": "0.0.0.0"}  # noqa: S104 - the image's
 VERSIONS = ("1.29", "1.37")  # the oldest and the newest whose schemas are at hand
 
 
@@ -38,11 +38,6 @@ POD_OWNERS = {name: each for (kind, name), each in OBJECTS.items() if kind in {"
 def pod(name: str) -> dict[str, Any]:
     spec: dict[str, Any] = POD_OWNERS[name]["spec"]["template"]["spec"]
     return spec
-
-
-def pod_labels(name: str) -> dict[str, str]:
-    labels: dict[str, str] = POD_OWNERS[name]["spec"]["template"]["metadata"]["labels"]
-    return labels
 
 
 def container(name: str) -> dict[str, Any]:
@@ -97,27 +92,22 @@ def test_each_pod_is_confined(name: str) -> None:
 
 @pytest.mark.parametrize("name", POD_OWNERS)
 def test_each_pod_starts_with_what_it_is_told(name: str) -> None:
-    command, *arguments = container(name)["args"]
-    _, found, rest = cli.resolve_command(click.Context(cli), [command, *arguments])
-    assert found is not None
-    found.make_context(command, rest, parent=click.Context(cli)).close()
+    require_known(container(name)["args"])
     loaded = settings.load(filled_in(environment(name)))
     assert loaded.database_url
-    assert loaded.gateway_url or command != "worker"
+    assert loaded.gateway_url or name != "worker"
     assert pod(name)["enableServiceLinks"] is False, "a Service named mailing would set MAILING_PORT"
 
 
 def filled_in(told: dict[str, str]) -> dict[str, str]:
-    """Replace the example's secrets, as an operator does; the image listens on every address."""
-    everywhere = {"MAILING_HOST": "0.0.0.0"}  # noqa: S104 - the image's
-    return everywhere | {name: value.replace("CHANGE-ME", "of-our-own") for name, value in told.items()}
+    """Replace the example's secrets, as an operator does."""
+    return EVERYWHERE | {name: value.replace("CHANGE-ME", "of-our-own") for name, value in told.items()}
 
 
 @pytest.mark.parametrize("name", POD_OWNERS)
 def test_no_pod_starts_with_the_secrets_of_the_example(name: str) -> None:
-    everywhere = {"MAILING_HOST": "0.0.0.0"}  # noqa: S104 - the image's
     with pytest.raises(ConfigurationError, match="is a published example"):
-        settings.load(everywhere | environment(name))
+        settings.load(EVERYWHERE | environment(name))
 
 
 def test_each_part_gets_the_secrets_that_it_needs() -> None:
@@ -145,7 +135,7 @@ def test_what_is_commented_out_can_be_switched_on() -> None:
     assert switched.keys() == signing_in | {"MAILING_FAILOVER"}
     assert settings.load(filled_in(environment("api") | switched)).oidc_issuer
     allowed = OBJECTS["NetworkPolicy", "identity-provider"]["spec"]
-    assert allowed["podSelector"]["matchLabels"] == pod_labels("api")
+    assert allowed["podSelector"]["matchLabels"] == POD_OWNERS["api"]["spec"]["template"]["metadata"]["labels"]
     assert {port["port"] for rule in allowed["egress"] for port in rule["ports"]} == {443}
 
 

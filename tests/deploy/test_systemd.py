@@ -8,12 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
-from mailing.cli.main import cli
 from mailing.settings import PREFIX, Settings, load
 from support import ROOT
+from support.command_lines import require_known
 
 UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 ANALYZE = shutil.which("systemd-analyze")
@@ -31,9 +30,7 @@ def section(unit: Path, name: str = "Service") -> configparser.SectionProxy:
 def test_a_unit_runs_a_command_that_there_is_with_options_that_it_has(unit: Path) -> None:
     program, *arguments = shlex.split(section(unit)["ExecStart"])
     assert program == "/opt/mailing/bin/mailing"
-    name, command, rest = cli.resolve_command(click.Context(cli), arguments)
-    assert command is not None
-    command.make_context(name, rest)  # raises for an option that is not known
+    require_known(arguments)
 
 
 @pytest.mark.parametrize("name", PROCESSES)
