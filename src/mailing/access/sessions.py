@@ -96,7 +96,7 @@ async def open_session(session: AsyncSession, user_id: int, *, address: str, age
         "hash": digest_of(token),
         "user_id": user_id,
         "address": address[:_MAX_STORED],
-        "agent": _printable(agent),
+        "agent": "".join(filter(str.isprintable, agent))[:_MAX_STORED],
     }
     await session.execute(_OPEN, values)
     return token
@@ -128,7 +128,3 @@ async def open_sessions(session: AsyncSession, user_id: int, *, token: str) -> l
     """List the user's sessions, the last used first. `token` is the current one's."""
     rows = await session.execute(_OF_USER, {"user_id": user_id, "hash": digest_of(token)} | _LIMITS)
     return all_as(OpenSession, rows)
-
-
-def _printable(agent: str) -> str:
-    return "".join(letter for letter in agent if letter.isprintable())[:_MAX_STORED]

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
-from litestar.datastructures import Cookie
 
 from mailing.access.roles import Role
 from mailing.admin import language
@@ -36,7 +35,6 @@ HEADERS = {
     ),
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -97,11 +95,10 @@ def render(viewer: Viewer, template: str, **values: object) -> str:
 
 def redirect(path: str, *, notice: str = "") -> Response[None]:
     """Redirect to an admin page after a form, so that a reload does not send the form again."""
-    cookies = [
-        Cookie(NOTICE_COOKIE, value=_encode_notice(notice), path="/admin", httponly=True, samesite="lax", max_age=60)
-    ]
     answer = see_other(local_path(path))
-    answer.cookies.extend(cookies if notice else [])
+    if notice:
+        encoded = urlsafe_b64encode(notice.encode()).decode()
+        answer.set_cookie(NOTICE_COOKIE, encoded, path="/admin", httponly=True, samesite="lax", max_age=60)
     return answer
 
 
@@ -119,10 +116,6 @@ def redirect_to_sign_in(request: AnyRequest, _: SignInRequired) -> Response[Any]
         return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN})
     asked = local_path(quote(request.url.path, errors="replace")) if request.method == "GET" else "/admin/"
     return see_other(f"{SIGN_IN}?next={quote(asked, safe='/')}")
-
-
-def _encode_notice(notice: str) -> str:
-    return urlsafe_b64encode(notice.encode()).decode()
 
 
 def _read_notice(connection: AnyConnection) -> str:

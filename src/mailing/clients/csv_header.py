@@ -35,7 +35,7 @@ def named_delimiter(line: str) -> str | None:
 
 def likely_delimiter(line: str) -> str:
     """Return the separator by which a line has the most names of columns."""
-    return max(DELIMITERS, key=lambda sign: _known_names(line, sign))
+    return max(DELIMITERS, key=lambda sign: len({_column_name(cell) for cell in line.split(sign)} & {*COLUMNS}))
 
 
 def read_header(cells: list[str]) -> Header:
@@ -51,10 +51,6 @@ def read_header(cells: list[str]) -> Header:
 
 def bad_header(*refusals: Refusal) -> Invalid:
     return Invalid(*(RefusedField("header", refusal.words(), refusal) for refusal in refusals))
-
-
-def _known_names(line: str, delimiter: str) -> int:
-    return len({_column_name(cell) for cell in line.split(delimiter)} & {*COLUMNS})
 
 
 def _column_name(cell: str) -> str:

@@ -96,7 +96,7 @@ class CsvReader:
         rows = list(self._rows()) if end else []
         self._tail += chunk[end:]
         if len(self._tail) > MAX_LINE_BYTES:
-            rows += self._last_rows()
+            rows += self._validated(self._quotes.flush())
             self._reject_long_line()
         return rows
 
@@ -105,7 +105,7 @@ class CsvReader:
         if self._tail:
             self._tail += b"\n"
             rows += self._rows()
-        rows += self._last_rows()
+        rows += self._validated(self._quotes.flush())
         if not self.columns:
             raise bad_header(Refusal(RefusalCode.empty_file, {"columns": ",".join(COLUMNS)}))
         return rows
@@ -136,9 +136,6 @@ class CsvReader:
         if self.delimiter:
             self._quotes = QuotedLines(limit=MAX_LINE_BYTES, delimiter=self.delimiter)
         return named is not None
-
-    def _last_rows(self) -> Iterator[ParsedRow]:
-        yield from self._validated(self._quotes.flush())
 
     def _validated(self, records: Iterator[Record]) -> Iterator[ParsedRow]:
         for cells, lines in records:

@@ -44,7 +44,8 @@ def normalised_tag(given: object) -> object:
         tag = _SPACES.sub(" ", _EMOJI_STYLE.sub("", unicodedata.normalize("NFC", given.strip())))
         hidden = (sign for at, sign in enumerate(tag) if _is_invisible(sign) and not _joins_emoji(tag, at))
         if invisible := next(hidden, None):
-            raise RefusedValueError(RefusalCode.tag_invisible, name=_named(invisible))
+            name = f"{unicodedata.name(invisible, 'the character')} (U+{ord(invisible):04X})"
+            raise RefusedValueError(RefusalCode.tag_invisible, name=name)
     if not tag or max(len(given), len(tag)) > MAX_TAG_LENGTH:
         raise RefusedValueError(RefusalCode.tag)
     return tag
@@ -62,7 +63,3 @@ def _joins_emoji(tag: str, at: int) -> bool:
     if tag[at] != _JOINER or not 0 < at < len(tag) - 1:
         return False
     return {unicodedata.category(tag[at - 1]), unicodedata.category(tag[at + 1])} <= {"So", "Sk"}
-
-
-def _named(sign: str) -> str:
-    return f"{unicodedata.name(sign, 'the character')} (U+{ord(sign):04X})"

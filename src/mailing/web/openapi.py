@@ -71,8 +71,6 @@ CSP = "; ".join(
 HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": CSP,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 
 _PAGE = """<!doctype html>

@@ -41,7 +41,7 @@ async def provide_caller(request: AnyRequest) -> str:
 
 
 class Body(AbstractDTO[S], Generic[S]):
-    """`dto=Body[ClientIn]` reads the body by `parsing.parse`; the documentation shows the struct as it is."""
+    """`dto=Body[ClientIn]` reads the body by `validation.parse`; the documentation shows the struct as it is."""
 
     @classmethod
     def create_for_field_definition(

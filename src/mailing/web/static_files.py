@@ -78,5 +78,4 @@ def _headers(path: Path, asset: _Asset) -> dict[str, str]:
         "Cache-Control": IMMUTABLE if vendored else REVALIDATE,
         "ETag": asset.etag,
         "Vary": "Accept-Encoding",
-        "X-Content-Type-Options": "nosniff",
     }

@@ -31,17 +31,13 @@ class SearchForm(Struct):
 
 
 def parse_search(query: Mapping[str, str], viewer: Viewer) -> SearchForm:
-    typed = {name: _visible(query.get(name, "")) for name in FILTERS}
+    typed = {name: "".join(filter(str.isprintable, query.get(name, "").strip()))[:MAX_LENGTH] for name in FILTERS}
     digits = {name: _digits(typed[name]) for name in ("begins", "ends", "operator_code")}
     bad = [name for name, found in digits.items() if found is None]
     errors = {name: viewer.gettext("Up to 11 digits, such as 7916 or 4567.") for name in bad}
     texts = {name: found or "" for name, found in digits.items()} | {"tag": typed["tag"], "timezone": typed["timezone"]}
     search = Search(**texts, opted_out=_OPTED_OUT.get(typed["opted_out"]))
     return SearchForm(replace(search, begins=_with_country_code(search.begins)), _place(query), typed, errors)
-
-
-def _visible(text: str) -> str:
-    return "".join(sign for sign in text.strip() if sign.isprintable())[:MAX_LENGTH]
 
 
 def _digits(text: str) -> str | None:
