@@ -17,32 +17,22 @@ LISTS = ["/admin/clients", "/admin/mailings", "/admin/mailings/1/messages", "/ad
 
 async def add_rows(engine: AsyncEngine, count: int, *, first: int = 1) -> None:
     """Clients, mailings and messages, with texts as long as people write them; a client of many mailings as well."""
-    await run(
-        engine,
-        """INSERT INTO client (phone, operator_code, tag, timezone)
+    add = """INSERT INTO client (phone, operator_code, tag, timezone)
         SELECT '79' || lpad(n::text, 9, '0'), '900', 'постоянный покупатель ' || n % 50,
             'America/Argentina/Buenos_Aires'
-        FROM generate_series(CAST(:first AS int), :first + :count - 1) n""",
-        first=first,
-        count=count,
-    )
-    await run(
-        engine,
-        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, started_at, released_revision,
+        FROM generate_series(CAST(:first AS int), :first + :count - 1) n"""
+    await run(engine, add, first=first, count=count)
+    add = """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, started_at, released_revision,
             released_at, released_by)
         SELECT :text, now() - interval '1 h', now() + interval '1 d', 'running', 1, now(), 1, now(), 'tests'
-        FROM generate_series(1, :count)""",
-        count=count,
-        text=TEXT,
-    )
-    await run(
-        engine,
-        """INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, due_at, closes_at, phone,
+        FROM generate_series(1, :count)"""
+    await run(engine, add, count=count, text=TEXT)
+    add = """INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, due_at, closes_at, phone,
                                 text_revision, finished_at, reason_code, reason_params)
         SELECT m.id, c.id, 'failed', 1, 1, now(), now() + interval '1 h', '79000000001', 1, now(), 'http_status',
             '{"http_status" : 400}'
-        FROM client c JOIN mailing m ON m.id = 1 OR c.id = 1 ON CONFLICT DO NOTHING""",
-    )
+        FROM client c JOIN mailing m ON m.id = 1 OR c.id = 1 ON CONFLICT DO NOTHING"""
+    await run(engine, add)
 
 
 async def statements(browser: Browser, path: str) -> list[str]:

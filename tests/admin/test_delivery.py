@@ -50,12 +50,10 @@ async def test_the_mailing_says_what_arrived_and_why_the_rest_did_not(viewer: Br
 async def test_after_three_days_the_mailing_says_that_no_receipt_came(
     viewer: Browser, engine: AsyncEngine, mailing_id: int
 ) -> None:
-    await run(
-        engine,
-        """UPDATE mailing SET starts_at = now() - interval '5 d', ends_at = now() - interval '73 h',
+    change = """UPDATE mailing SET starts_at = now() - interval '5 d', ends_at = now() - interval '73 h',
                started_at = now() - interval '5 d', finished_at = now() - interval '4 d', status = 'finished',
-               content_revision = content_revision""",
-    )
+               content_revision = content_revision"""
+    await run(engine, change)
     assert "sent, no receipt came 1" in words(await viewer.get(f"/admin/mailings/{mailing_id}"))
 
 

@@ -38,12 +38,10 @@ async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(
     language = await page.evaluate("navigator.language")
     name, password, sign_in, create_user, create_key = WORDS[language]
     seen = watched(page)
-    await run(
-        engine,
-        """INSERT INTO report (day, zone, starts, ends, due_at, sent_at, delivered_to)
+    add = """INSERT INTO report (day, zone, starts, ends, due_at, sent_at, delivered_to)
         VALUES (current_date, 'UTC', current_date, current_date + 1, now(), now(),
-            ARRAY['operations-of-the-whole-company@example.org'])""",
-    )
+            ARRAY['operations-of-the-whole-company@example.org'])"""
+    await run(engine, add)
     found = []
     await page.goto(f"{address}/admin/account")
     found += await barriers(page)

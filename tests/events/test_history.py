@@ -134,7 +134,7 @@ def test_the_documentation_names_every_kind_of_event() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     noted = set(re.findall(rf"""record_event\(\s*(?:self\.)?session,\s*"({kind})\"""", sources))
     by_sql = set(re.findall(rf"SELECT '({kind})'", sources)) | {
-        *("message.attempted", "client.opted_out", "client.opted_in"),
+        *("message.attempted", "client.opted_out", "client.opted_in")
     }
     ended = {f"message.{status}" for status in MessageStatus if status not in {"pending", "sending"}}
     documented = set(re.findall(rf"`({kind})`", (ROOT / "docs" / "api.md").read_text(encoding="utf-8")))

@@ -143,24 +143,10 @@ def test_of_an_exception_no_value_is_told_but_its_kind_and_its_place(lines: Line
     ],
 )
 def test_phones_and_secrets_are_masked_wherever_they_stand(given: str, left: str) -> None:
-    masking = Masking(["gateway-token-1"])
-    assert masking(
-        "",
-        "",
-        {
-            "event": given,
-            "nested": [{"deep": given}],
-            "text": given,
-            "message_id": 1_000_000_000_007,
-            "number": 79161234567,
-        },
-    ) == {
-        "event": left,
-        "nested": [{"deep": left}],
-        "text": "***",
-        "message_id": 1_000_000_000_007,
-        "number": "7916***4567",
-    }
+    line = {"event": given, "nested": [{"deep": given}], "text": given, "number": 79161234567}
+    masked = {"event": left, "nested": [{"deep": left}], "text": "***", "number": "7916***4567"}
+    kept = {"message_id": 1_000_000_000_007}
+    assert Masking(["gateway-token-1"])("", "", line | kept) == masked | kept
 
 
 def test_every_secret_of_the_settings_is_known_to_the_logs() -> None:
@@ -190,9 +176,8 @@ def test_a_line_of_a_request_has_its_time_and_no_phone_or_secret(style: Literal[
         get(__name__).info("request", **fields)
         get(__name__).debug("request", **fields)
     (line,) = (re.sub(r"\d{4}-[\d-]+T[\d:.]+Z", "now", line) for line in output.getvalue().splitlines())
-    assert [hidden in line for hidden in ("now", "7916***4567", "s3cret", "mk_", "1234567")] == [True, True] + [
-        False
-    ] * 3
+    assert all(shown in line for shown in ("now", "7916***4567"))
+    assert not any(hidden in line for hidden in ("s3cret", "mk_", "1234567"))
 
 
 def test_a_process_assembles_each_logger_once_if_it_says_so(lines: Lines) -> None:

@@ -24,13 +24,12 @@ from mailing.settings import Settings
 from support.api import KEY
 from support.logs import logged
 from support.plain_http import NO_TLS
-from support.processes import MAILING, running
+from support.processes import MAILING, clean_environment, running, until_ready
 from support.rows import add_mailing, run, value
 from support.trace_collector import Collector, collecting
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 PHONE = "79161112233"
-OTHERS = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")}
 
 
 @pytest.fixture
@@ -96,14 +95,8 @@ async def test_no_phone_text_or_token_is_sent_to_the_collector(
     await api.request("CANARY", "/clients/")
     await api.get("/clients/", headers={"Authorization": "Bearer canary-of-a-stranger"})
     tracing.finish()
-    assert [(span.attributes["http.response.status_code"], span.failed) for span in collector.spans] == [
-        (500, True),
-        (200, False),
-        (404, False),
-        (404, False),
-        (405, False),
-        (401, False),
-    ]
+    told = [(span.attributes["http.response.status_code"], span.failed) for span in collector.spans]
+    assert told == [(500, True), *((status, False) for status in (200, 404, 404, 405, 401))]
     assert [span.attributes.get("request_id") for span in collector.spans][1] == "7916***2233"
     assert [secret for secret in (PHONE, "canary", "CANARY", KEY) if secret in collector.received] == []
 
@@ -249,25 +242,11 @@ def test_an_endpoint_without_the_packages_is_refused_with_the_name_of_the_extra(
 async def test_an_api_process_that_is_asked_to_end_sends_what_it_has(settings: Settings, tmp_path: Path) -> None:
     """Its SDK would have sent it a minute later. What the environment calls the service is what it is called."""
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     with collecting() as collector:
-        env = OTHERS | {
-            "MAILING_DATABASE_URL": str(settings.database_url),
-            "MAILING_PORT": str(port),
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-            "OTEL_BSP_SCHEDULE_DELAY": "60000",
-            "OTEL_SERVICE_NAME": "campaigns",
-        }
-        async with running(*MAILING, "api", env=env, cwd=tmp_path):
-            await answered(f"http://127.0.0.1:{port}/mailing/api/clients/")
+        traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SERVICE_NAME": "campaigns"}
+        env = clean_environment(settings, MAILING_PORT=str(port), OTEL_BSP_SCHEDULE_DELAY="60000", **traced)
+        async with running(*MAILING, "api", env=env, cwd=tmp_path) as process:
+            await until_ready(url, process)
+            await asyncio.to_thread(httpx.get, f"{url}/mailing/api/clients/", verify=NO_TLS, trust_env=False)
         assert {(span.service, span.name) for span in collector.spans} == {("campaigns", "GET /mailing/api/clients")}
-
-
-async def answered(url: str) -> None:
-    async with asyncio.timeout(60), httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
-        while True:
-            try:
-                await http.get(url)
-            except httpx.TransportError:
-                await asyncio.sleep(0.1)
-            else:
-                return

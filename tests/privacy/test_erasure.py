@@ -81,12 +81,10 @@ async def test_a_message_to_a_client_who_is_gone_is_known_too(
 async def test_an_erased_person_is_nowhere_and_stays_counted(
     engine: AsyncEngine, sessions: Sessions, api: httpx.AsyncClient
 ) -> None:
-    keyed = await api.post(
-        "/clients/", json={"phone": PHONE, "timezone": "UTC"}, headers={"Idempotency-Key": "a-key-of-ours"}
-    )
-    client_id = keyed.json()["id"]
-    await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client_id)
-    await add_messages(engine, await add_mailing(engine), ["sent"], first_client=client_id)
+    key = {"Idempotency-Key": "a-key-of-ours"}
+    client_id = (await api.post("/clients/", json={"phone": PHONE, "timezone": "UTC"}, headers=key)).json()["id"]
+    for status in ("pending", "sent"):
+        await add_messages(engine, await add_mailing(engine), [status], first_client=client_id)
     await run(engine, "UPDATE message SET phone = :p WHERE status = 'sent'", p=PHONE)
     await written_to(engine, phone=OTHER)
     assert PHONE in await anywhere(engine)
@@ -106,11 +104,11 @@ async def test_what_may_have_gone_to_an_erased_phone_is_not_repeated_there(
 ) -> None:
     """Its client has another phone by now; an attempt that may have arrived is repeated to the old one."""
     client_id = await add_client(engine, phone=OTHER)
-    [repeats] = await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client_id)
-    [goes_on] = await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client_id)
-    await run(
-        engine, "UPDATE message SET phone = :p, maybe_accepted = id = :id, counted_attempts = 1", p=PHONE, id=repeats
-    )
+    [repeats], [goes_on] = [
+        await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client_id) for _ in range(2)
+    ]
+    change = "UPDATE message SET phone = :p, maybe_accepted = id = :id, counted_attempts = 1"
+    await run(engine, change, p=PHONE, id=repeats)
     assert not (await erase(sessions, PHONE)).client
     states = await run(engine, "SELECT id, status, phone FROM message ORDER BY id")
     assert [tuple(row) for row in states] == [(repeats, "unknown", None), (goes_on, "pending", None)]

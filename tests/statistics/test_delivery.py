@@ -130,11 +130,9 @@ async def test_a_page_by_delivery_is_read_by_index(engine: AsyncEngine, delivery
     mailings = [await add_mailing(engine) for _ in range(3)]
     for mailing_id in mailings:
         await add_messages(engine, mailing_id, ["sent"] * 2000, first_client=10_000 * mailing_id)
-    await run(
-        engine,
-        """INSERT INTO receipt (message_id, mailing_id, state, at)
-           SELECT id, mailing_id, 2 + id % 2, now() FROM message WHERE id % 10 > 0""",
-    )
+    add = """INSERT INTO receipt (message_id, mailing_id, state, at)
+           SELECT id, mailing_id, 2 + id % 2, now() FROM message WHERE id % 10 > 0"""
+    await run(engine, add)
     page = partial(messages_of, mailing_id=mailings[-1], cursor=0, limit=50, delivery=delivery)
     read = [node for node in await scans(engine, page) if node.get("Relation Name") in {"message", "receipt"}]
     found = [node for node in read if node["Alias"] != "r"]  # the receipts shown: in so small a table as it may be

@@ -197,14 +197,11 @@ async def test_statements_over_several_mailings_at_once_wait_for_each_other_in_n
         """Each lane has messages of its own in every mailing; the counters they have in common."""
         backwards = "id DESC" if lane % 2 else "id"
         for status in ("cancelled", "pending") * 4:
-            await run(
-                engine,
-                f"""UPDATE message m SET status = :status, finished_at = CASE :status WHEN 'cancelled' THEN now() END
+            change = f"""
+                UPDATE message m SET status = :status, finished_at = CASE :status WHEN 'cancelled' THEN now() END
                 FROM (SELECT id FROM message WHERE client_id % 5 = :lane ORDER BY {backwards} FOR UPDATE) AS mine
-                WHERE m.id = mine.id""",
-                status=status,
-                lane=lane,
-            )
+                WHERE m.id = mine.id"""
+            await run(engine, change, status=status, lane=lane)
 
     await asyncio.gather(*(shuffle(lane) for lane in range(5)))
     assert await counted(engine) == {mailing_id: Counter(pending=100) for mailing_id in mailings}

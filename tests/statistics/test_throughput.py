@@ -28,12 +28,9 @@ async def test_what_goes_out_is_counted_in_its_minute(engine: AsyncEngine, sessi
     await add_messages(engine, first, ["sending", "sending", "sending", "pending", "unknown"])
     await add_messages(engine, second, ["sending"])
     for status in ("sending", "unknown"):
-        await run(
-            engine,
-            """UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now()
-            WHERE status = :status AND client_id <> 3""",
-            status=status,
-        )
+        change = """UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now()
+            WHERE status = :status AND client_id <> 3"""
+        await run(engine, change, status=status)
     async with transaction(sessions) as session:
         assert [await sent_in_last_minute(session, each) for each in (first, second)] == [2, 1]
     assert await value(engine, "SELECT sum(sent) FROM mailing_throughput") == 3
@@ -104,11 +101,9 @@ async def test_old_minutes_are_forgotten_a_few_at_a_time(engine: AsyncEngine, se
 
 
 async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> None:
-    await run(
-        engine,
-        """INSERT INTO mailing_throughput SELECT m, now() - n * interval '1 min', 1
-        FROM generate_series(1, 20) m, generate_series(1, 1000) n""",
-    )
+    add = """INSERT INTO mailing_throughput SELECT m, now() - n * interval '1 min', 1
+        FROM generate_series(1, 20) m, generate_series(1, 1000) n"""
+    await run(engine, add)
     for call in (sent_in_last_minute, throughput.timeseries):
         found = await scans(engine, partial(call, mailing_id=7))
         assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_throughput_pkey"}

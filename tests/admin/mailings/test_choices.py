@@ -17,16 +17,12 @@ MOST_BYTES = 25_000
 
 async def add_tagged(engine: AsyncEngine, *, tags: int, clients_each: int = 1) -> None:
     """The tag with the highest number has one client more than the others."""
-    await run(
-        engine,
-        """INSERT INTO client (phone, operator_code, tag, timezone)
+    add = """INSERT INTO client (phone, operator_code, tag, timezone)
         SELECT '79' || lpad((n * :each + m)::text, 9, '0'), lpad((900 + n % 99)::text, 3, '0'),
             'постоянный покупатель ' || lpad(n::text, 4, '0'), 'Europe/Moscow'
         FROM generate_series(1, CAST(:tags AS int)) n, generate_series(0, CAST(:each AS int) - 1 + (n = :tags)::int) m
-        ON CONFLICT DO NOTHING""",
-        tags=tags,
-        each=clients_each,
-    )
+        ON CONFLICT DO NOTHING"""
+    await run(engine, add, tags=tags, each=clients_each)
     await run(engine, "ANALYZE client")
 
 

@@ -116,12 +116,9 @@ async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(engine: 
 async def test_the_mail_can_do_nothing_in_its_frame(engine: AsyncEngine, viewer: Browser) -> None:
     mailing_id = await add_mailing(engine, text=EVIL)
     await add_messages(engine, mailing_id, ["failed"])
-    await run(
-        engine,
-        """UPDATE message SET reason_code = 'not_claimable',
-            reason_params = jsonb_build_object('error', CAST(:evil AS text))""",
-        evil=EVIL,
-    )
+    change = """UPDATE message SET reason_code = 'not_claimable',
+            reason_params = jsonb_build_object('error', CAST(:evil AS text))"""
+    await run(engine, change, evil=EVIL)
     mail = await viewer.get(f"/admin/reports/{datetime.now(UTC).date()}/mail")
     policy = {part.strip() for part in mail.headers["content-security-policy"].split(";")}
     assert {"default-src 'none'", "sandbox", "frame-ancestors 'self'", "form-action 'none'"} <= policy

@@ -82,9 +82,7 @@ async def test_guessing_is_stopped_and_told_how_long_to_wait(stranger: Browser) 
     assert (await signs_in(stranger)).status_code == 429, "the right password too"
 
 
-async def test_an_address_that_guesses_at_many_names_is_stopped_whatever_it_says_of_itself(
-    stranger: Browser,
-) -> None:
+async def test_an_address_that_guesses_at_many_names_is_stopped_whatever_it_says_of_itself(stranger: Browser) -> None:
     answers = []
     for number in range(lockout.MAX_ADDRESS_TRIES + 1):
         stranger.headers.update({"X-Forwarded-For": f"10.0.0.{number}", "Forwarded": f"for=10.0.0.{number}"})
@@ -187,9 +185,7 @@ async def test_the_identity_provider_leads_in_as_the_role_of_the_group(with_prov
     assert "/admin/account/password" not in account
 
 
-async def test_an_answer_for_another_browser_or_a_second_time_lets_nobody_in(
-    with_provider: Browser,
-) -> None:
+async def test_an_answer_for_another_browser_or_a_second_time_lets_nobody_in(with_provider: Browser) -> None:
     away = await with_provider.get("/admin/sign-in/oidc")
     kept = dict(with_provider.cookies)
     back = await signed_in_at(away.headers["location"])

@@ -137,14 +137,7 @@ async def second_admin(admin: Browser, stranger: Browser, *, makes: int) -> str:
     ],
 )
 async def test_whoever_disables_a_user_or_lowers_a_role_sees_the_keys_and_chooses(
-    *,
-    admin: Browser,
-    stranger: Browser,
-    engine: AsyncEngine,
-    change: str,
-    sent: dict[str, str],
-    left: int,
-    told: str,
+    *, admin: Browser, stranger: Browser, engine: AsyncEngine, change: str, sent: dict[str, str], left: int, told: str
 ) -> None:
     page = await second_admin(admin, stranger, makes=2)
     user_id = int(page.rpartition("/")[2])
