@@ -12,18 +12,17 @@ from mailing.database.errors import transient
 from mailing.database.migrations import migrate
 from mailing.database.schema import MIGRATIONS, is_current, known_revisions
 from mailing.errors import MailingError
+from support.rows import run
 
 
-async def test_migrations_run_up_down_and_up_again(engine: AsyncEngine, database_url: str) -> None:
+async def test_migrations_run_up_down_and_up_again(engine: AsyncEngine) -> None:
     assert await is_current(engine)
     await migrate(engine, "base")
-    connection = await asyncpg.connect(database_url)
-    left = await connection.fetch("""
+    left = """
         SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
         UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-        UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')""")
-    await connection.close()
-    assert left == []
+        UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')"""
+    assert await run(engine, left) == []
     assert not await is_current(engine)
     await migrate(engine)
     assert await is_current(engine)
@@ -42,37 +41,29 @@ def test_a_released_migration_never_changes() -> None:
     assert found == released
 
 
-async def test_every_table_index_and_trigger_says_what_it_serves(database_url: str) -> None:
+async def test_every_table_index_and_trigger_says_what_it_serves(engine: AsyncEngine) -> None:
     """Keys and the constraints of a column need no comment: their names say it."""
-    connection = await asyncpg.connect(database_url)
-    silent = await connection.fetch("""
+    silent = """
         SELECT relname FROM pg_class c
         WHERE relnamespace = 'public'::regnamespace AND relname !~ '^(idx_)?(procrastinate|alembic)_'
           AND (relkind = 'r' OR relkind = 'i' AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid))
           AND obj_description(c.oid, 'pg_class') IS NULL
         UNION ALL
         SELECT tgname FROM pg_trigger
-        WHERE NOT tgisinternal AND tgname NOT LIKE 'procrastinate_%' AND obj_description(oid, 'pg_trigger') IS NULL""")
-    await connection.close()
-    assert silent == []
+        WHERE NOT tgisinternal AND tgname NOT LIKE 'procrastinate_%' AND obj_description(oid, 'pg_trigger') IS NULL"""
+    assert await run(engine, silent) == []
 
 
 async def test_triggers_of_messages_fire_checks_first_then_counters_then_what_relies_on_their_locks(
-    database_url: str,
+    engine: AsyncEngine,
 ) -> None:
     """PostgreSQL fires them in the order of their names."""
-    connection = await asyncpg.connect(database_url)
-    fired = await connection.fetch("""
+    fired = """
         SELECT tgname FROM pg_trigger
         WHERE tgrelid = 'message'::regclass AND NOT tgisinternal AND tgtype & 2 = 0 AND tgtype & 16 <> 0
-        ORDER BY tgname""")
-    await connection.close()
-    assert [row["tgname"] for row in fired] == [
-        "00_check_transitions",
-        "10_count_moved",
-        "20_throughput",
-        "30_watermark_moved",
-        "40_leases",
+        ORDER BY tgname"""
+    assert [row.tgname for row in await run(engine, fired)] == [
+        *("00_check_transitions", "10_count_moved", "20_throughput", "30_watermark_moved", "40_leases")
     ]
 
 

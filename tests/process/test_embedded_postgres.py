@@ -302,6 +302,4 @@ async def test_a_command_migrates_no_embedded_database_and_says_who_does(data_di
         async with require_database(settings, echo=print):
             pass
     with embedded_postgres.start(data_dir) as server:
-        connection = await asyncpg.connect(server.url)
-        assert await connection.fetchval("SELECT to_regclass('message') IS NULL")
-        await connection.close()
+        assert query(server, "SELECT to_regclass('message') IS NULL")

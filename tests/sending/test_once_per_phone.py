@@ -16,12 +16,11 @@ from mailing.privacy.repository import redact_mailing
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
 from support.campaign import Campaign
+from support.client_requests import created
 from support.mailing_requests import in_hours
-from support.processes import until
-from support.rows import add_client, add_mailing, run, value
+from support.rows import LOCK_WAITS, PLAN_LOCK_WAITS, add_client, add_mailing, comes, run, value
 
 ONE, OTHER, THIRD = "79161234567", "79161234568", "79161234569"
-ZONE = {"timezone": "Europe/Moscow"}
 END = """
     UPDATE message SET status = :status, phone = :phone, text_revision = 1, counted_attempts = 1, claim_no = 1,
         maybe_accepted = :status IN ('unknown', 'pending'),
@@ -29,9 +28,6 @@ END = """
         finished_at = CASE WHEN :status NOT IN ('sending', 'pending') THEN now() END
     WHERE client_id = :client_id"""
 MESSAGES = "SELECT client_id, status, reason_code, closes_at > now() AS open FROM message ORDER BY id"
-WAITING_FOR_PLAN_LOCK = """
-    SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 REACHED = ("cancelled", "phone_reached")
 
 
@@ -74,29 +70,22 @@ class Phones:
         assert (await self.api.patch(f"/clients/{client_id}/", json={"phone": phone})).status_code == 200
 
     async def exchange(self, first: int, second: int) -> None:
-        for client_id, phone in ((first, THIRD), (second, ONE), (first, OTHER)):
-            await self.renumber(client_id, phone)
+        await self.hand_over(first, second)
+        await self.renumber(first, OTHER)
 
-    async def until(self, statement: str) -> None:
-        await until(lambda: value(self.engine, statement), seconds=30)
+    async def hand_over(self, first: int, second: int) -> None:
+        """Give ONE, the first client's phone, to the second."""
+        await self.renumber(first, THIRD)
+        await self.renumber(second, ONE)
 
 
 @pytest.fixture
 async def phones(engine: AsyncEngine, sessions: Sessions, api: httpx.AsyncClient) -> Phones:
-    mailing_id = await add_mailing(engine)
-    await run(engine, "UPDATE mailing SET planned_revision = 0")
-    return Phones(engine, sessions, api, mailing_id)
+    return Phones(engine, sessions, api, await add_mailing(engine, is_planned=False))
 
 
 async def outcomes(engine: AsyncEngine) -> dict[int, tuple[str, str | None]]:
     return {row.client_id: (row.status, row.reason_code) for row in await run(engine, MESSAGES)}
-
-
-async def posted(api: httpx.AsyncClient, phone: str = ONE) -> int:
-    answer = await api.post("/clients/", json={"phone": phone, **ZONE})
-    assert answer.status_code == 201, answer.text
-    client_id: int = answer.json()["id"]
-    return client_id
 
 
 async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_edit(
@@ -111,7 +100,7 @@ async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_ed
         mailing_id = await campaign.mailing(local_window=hours, lasts_s=86_400)
         await campaign.reaches(mailing_id, sent=1)
         assert (await campaign.api.delete(f"/clients/{first}/")).status_code == 204
-        again = await posted(campaign.api, phone)
+        again = (await created(campaign.api, phone=phone))["id"]
         patch = {"ends_at": in_hours(30)}
         assert (await campaign.api.patch(f"/mailings/{mailing_id}/", json=patch)).status_code == 200
         await campaign.reaches(mailing_id, cancelled=1)
@@ -123,8 +112,7 @@ async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_ed
 async def test_whatever_may_have_arrived_holds_the_phone(phones: Phones, status: str) -> None:
     first, second = await phones.planned_pair()
     await phones.reached(first, status)
-    await phones.renumber(first, THIRD)
-    await phones.renumber(second, ONE)
+    await phones.hand_over(first, second)
     await phones.settle()
     assert await phones.outcomes() == {first: (status, None), second: REACHED}
 
@@ -135,7 +123,7 @@ async def test_a_message_that_never_arrived_leaves_the_phone_to_the_next_client(
     await phones.reached(first, status)
     await run(phones.engine, "DELETE FROM client WHERE id = :id", id=first)
     await phones.renumber(second, ONE)
-    third = await posted(phones.api, OTHER)
+    third = (await created(phones.api, phone=OTHER))["id"]
     await phones.edit()
     found = await phones.outcomes()
     assert (found[second], found[third]) == (("pending", None), ("pending", None))
@@ -147,8 +135,7 @@ async def test_while_a_call_to_the_phone_is_under_way_its_next_client_waits(
 ) -> None:
     first, second = await phones.planned_pair()
     await phones.reached(first, "sending")
-    await phones.renumber(first, THIRD)
-    await phones.renumber(second, ONE)
+    await phones.hand_over(first, second)
     await phones.settle()
     assert await value(phones.engine, "SELECT closes_at = '-infinity' FROM message WHERE client_id = :id", id=second)
     await phones.reached(first, end)
@@ -159,8 +146,7 @@ async def test_while_a_call_to_the_phone_is_under_way_its_next_client_waits(
 async def test_a_message_that_was_stopped_and_sent_to_the_client_s_new_phone_leaves_the_old_one(phones: Phones) -> None:
     first, second = await phones.planned_pair()
     await phones.reached(first, "sending")
-    await phones.renumber(first, THIRD)
-    await phones.renumber(second, ONE)
+    await phones.hand_over(first, second)
     await phones.reached(first, "sent", THIRD)
     await phones.settle()
     assert await phones.outcomes() == {first: ("sent", None), second: ("pending", None)}
@@ -173,7 +159,7 @@ async def test_an_erasure_leaves_the_phone_known_to_the_mailing_until_the_retent
     await phones.reached(first, "sent")
     await erase(phones.sessions, ONE)
     await allow_again(phones.sessions, ONE)
-    again = await posted(phones.api)
+    again = (await created(phones.api, phone=ONE))["id"]
     await phones.edit()
     assert (await phones.outcomes())[again] == REACHED
     assert ONE not in str(await run(phones.engine, "SELECT f::text FROM former_phone f"))
@@ -187,11 +173,9 @@ async def test_other_mailings_and_tests_still_reach_the_phone(phones: Phones) ->
     await phones.plan()
     await phones.reached(first, "sent")
     await phones.api.delete(f"/clients/{first}/")
-    again = await posted(phones.api)
+    again = (await created(phones.api, phone=ONE))["id"]
     assert (await phones.api.post(f"/mailings/{phones.mailing_id}/test", json={"phone": ONE})).status_code == 201
-    other = await add_mailing(phones.engine)
-    await run(phones.engine, "UPDATE mailing SET planned_revision = 0 WHERE id = :id", id=other)
-    await replace(phones, mailing_id=other).plan()
+    await replace(phones, mailing_id=await add_mailing(phones.engine, is_planned=False)).plan()
     statement = "SELECT status FROM message WHERE client_id = :id"
     assert [row.status for row in await run(phones.engine, statement, id=again)] == ["pending", "pending"]
 
@@ -202,11 +186,10 @@ async def test_the_preview_of_an_edit_leaves_out_whom_the_phone_s_history_exclud
     await phones.reached(second, "failed", OTHER)
     for client_id in (first, second):
         await phones.api.delete(f"/clients/{client_id}/")
-    await posted(phones.api, ONE)
-    await posted(phones.api, OTHER)
-    body = {"text": "Hello", "starts_at": in_hours(-1), "ends_at": in_hours(40)}
-    found = await phones.api.get(f"/mailings/{phones.mailing_id}/")
-    body |= {"starts_at": found.json()["starts_at"]}
+    for phone in (ONE, OTHER):
+        await created(phones.api, phone=phone)
+    found = (await phones.api.get(f"/mailings/{phones.mailing_id}/")).json()
+    body = {"text": "Hello", "starts_at": found["starts_at"], "ends_at": in_hours(40)}
     answer = (await phones.api.post("/mailings/preview", json=body, params={"mailing_id": phones.mailing_id})).json()
     assert (answer["recipients"], answer["excluded"]["unaffected"]) == (1, 1)
     await phones.edit()
@@ -227,7 +210,7 @@ async def test_two_clients_exchange_their_phones_while_they_are_planned(phones: 
             f" VALUES ({phones.mailing_id}, {second}, now(), now() + interval '1 hour')"
         )
         exchanging = asyncio.create_task(phones.exchange(first, second))
-        await phones.until(WAITING_FOR_PLAN_LOCK)
+        await comes(phones.engine, PLAN_LOCK_WAITS, 1)
     await exchanging
     async with transaction(phones.sessions) as session:
         assert await claim(session, phones.mailing_id, 10) == []
@@ -237,11 +220,10 @@ async def test_two_clients_exchange_their_phones_while_they_are_planned(phones: 
 
 async def test_a_claim_under_way_while_the_phone_leaves_is_seen(phones: Phones) -> None:
     first, second = await phones.planned_pair()
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with transaction(phones.sessions) as claiming:
         assert {message.phone for message in await claim(claiming, phones.mailing_id, 10)} == {ONE, OTHER}
         exchanging = asyncio.create_task(phones.exchange(first, second))
-        await phones.until(waiting)
+        await comes(phones.engine, LOCK_WAITS, 1)
     await exchanging
     assert await value(phones.engine, "SELECT count(*) FROM former_phone") == 2
     assert await value(phones.engine, "SELECT bool_and(closes_at = '-infinity') FROM message")

@@ -35,9 +35,7 @@ async def mailing_id(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> in
         """INSERT INTO client (phone, operator_code, timezone)
         SELECT '7916000000' || n, '916', 'UTC' FROM generate_series(1, 6) n""",
     )
-    mailing_id = await add_mailing(engine)
-    await run(engine, "UPDATE mailing SET planned_revision = 0")
-    return mailing_id
+    return await add_mailing(engine, is_planned=False)
 
 
 async def test_a_slice_that_waits_keeps_its_neighbour_not_waiting_but_edits(

@@ -23,6 +23,11 @@ async def value(engine: AsyncEngine, statement: str, **values: object) -> Any:  
 LOCK_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
+PLAN_LOCK_WAITS = """
+    SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+
 async def comes(engine: AsyncEngine, statement: str, answer: object) -> None:
     """Wait until the statement's value is this one."""
     await becomes(lambda: value(engine, statement), answer)
@@ -36,18 +41,21 @@ async def add_client(engine: AsyncEngine, *, phone: str = "79161234567", tag: st
     return client_id
 
 
-async def add_mailing(engine: AsyncEngine, *, status: str = "running", text: str = "Hello") -> int:
+async def add_mailing(
+    engine: AsyncEngine, *, status: str = "running", text: str = "Hello", is_planned: bool = True
+) -> int:
     """Without an end near; drafts and scheduled ones start in an hour, others began an hour ago and are planned."""
     statement = """
         INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, started_at, released_revision,
             released_at, released_by)
         SELECT CAST(:text AS text), now() + start, now() + interval '1 day', CAST(:status AS text),
-            CASE WHEN start < interval '0' THEN 1 ELSE 0 END, CASE WHEN start < interval '0' THEN now() + start END,
+            CASE WHEN start < interval '0' AND :is_planned THEN 1 ELSE 0 END,
+            CASE WHEN start < interval '0' THEN now() + start END,
             released, CASE released WHEN 1 THEN now() END, CASE released WHEN 1 THEN 'tests' END
         FROM (SELECT CASE WHEN :status IN ('draft', 'scheduled') THEN interval '1 h' ELSE interval '-1 h' END AS start,
                 CASE WHEN :status <> 'draft' THEN 1 END AS released) AS s
         RETURNING id"""
-    mailing_id: int = await value(engine, statement, status=status, text=text)
+    mailing_id: int = await value(engine, statement, status=status, text=text, is_planned=is_planned)
     return mailing_id
 
 
