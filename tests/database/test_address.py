@@ -10,8 +10,8 @@ from mailing.database.address import PARAMETERS, parse
 from mailing.database.connector import psycopg_arguments, usable_parameters
 from mailing.errors import ConfigurationError
 from mailing.settings import Settings, load, secrets_of
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 SECRET = "s3cret-word"
 
 
@@ -64,62 +64,47 @@ def test_of_several_hosts_one_that_can_be_written_to_is_meant() -> None:
 def test_without_a_host_both_drivers_are_given_the_same_one() -> None:
     (host,) = parse("postgresql:///x?port=1", {}).hosts
     assert str(host) == "localhost:1"
-    assert [str(each) for each in parse("postgresql:///x", {"PGHOST": "h1,h2", "PGPORT": "6,7"}).hosts] == [
-        "h1:6",
-        "h2:7",
-    ]
+    hosts = parse("postgresql:///x", {"PGHOST": "h1,h2", "PGPORT": "6,7"}).hosts
+    assert [str(each) for each in hosts] == ["h1:6", "h2:7"]
 
 
 def test_variables_of_libpq_fill_what_the_address_leaves_out() -> None:
     environ = {"PGSSLMODE": "require", "PGCONNECT_TIMEOUT": "9", "PGOPTIONS": "-c a.b=c"}
-    assert parse("postgresql://h/x?sslmode=disable", environ).parameters == {
-        "sslmode": "disable",
-        "connect_timeout": "9",
-        "options": "-c a.b=c",
-    }
+    expected = {"sslmode": "disable", "connect_timeout": "9", "options": "-c a.b=c"}
+    assert parse("postgresql://h/x?sslmode=disable", environ).parameters == expected
 
 
-@pytest.mark.parametrize(
-    ("url", "names"),
-    [
-        (f"postgresql://u:{SECRET}@h/x?ssl=true", "'ssl' is not supported; use sslmode"),
-        (f"postgresql://u:{SECRET}@h/x?ssl=require&pool_size=5", "'pool_size' is not supported; supported are "),
-        (f"postgresql://u:{SECRET}@h/x?SSLMODE=require", "'SSLMODE' is not supported"),
-        (
-            f"postgresql://u:{SECRET}@h/x?channel_binding=require",
-            "'channel_binding' is not supported; leave it out, sslmode=verify-full",
-        ),
-        (f"postgresql://u:{SECRET}@h/x?keepalives_idle=30", "'keepalives_idle' is not supported; leave it out, each"),
-        (
-            f"postgresql://u:{SECRET}@h/x?sslmode=on",
-            "sslmode must be allow, disable, prefer, require, verify-ca, verify-full",
-        ),
-        (f"postgresql://u:{SECRET}@h/x?sslmode=require&sslmode=disable", "sslmode is given twice"),
-        (f"postgresql://u:{SECRET}@h/x?sslmode", "name=value pairs"),
-        (f"postgresql://u:{SECRET}@h/x?sslmode=require&", "name=value pairs"),
-        (f"postgresql://u:{SECRET}@h/x?target_session_attrs=master", "target_session_attrs must be any, "),
-        (f"postgresql://u:{SECRET}@h/x?connect_timeout=soon", "connect_timeout must be seconds"),
-        (f"postgresql://u:{SECRET}@h/x?connect_timeout=0", "connect_timeout must be seconds"),
-        (f"postgresql://u:{SECRET}@h/x?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
-        (f"postgresql://u:{SECRET}@h/x?sslnegotiation=direct", "needs sslmode=require"),
-        (f"postgresql://u:{SECRET}@h1:1,h2:2/x?port=1,2,3", "as many as hosts"),
-        (f"postgresql://u:{SECRET}@h:0/x", "a port must be from 1 to 65535"),
-        (f"postgresql://u:{SECRET}@h:99999/x", "a port must be from 1 to 65535"),
-        (f"postgresql://u:{SECRET}@h:{SECRET}/x", "the host is not host or host:port"),
-        (f"postgresql://u:a@{SECRET}@h/x", "percent-encoded, such as %40 for @"),
-        (f"postgresql://u:a/{SECRET}@h/x", "percent-encoded, such as %40 for @"),
-        (f"postgresql://u:{SECRET}%@h/x", "write %25"),
-        (f"postgresql://u:{SECRET}%ff@h/x", "not UTF-8"),
-        (f"postgresql://u:{SECRET} x@h/x", "contains a blank"),
-        (f"postgresql://u:{SECRET}@::1:5432/x", "an IPv6 address in brackets"),
-        (f"postgresql://u:{SECRET}@[::1/x", "an IPv6 address in brackets"),
-        (f"postgresql://u:{SECRET}@/x?host=h:5433", "give it as port="),
-        (f"mysql://u:{SECRET}@h/x", "must look like postgresql://"),
-        (f"postgresql:/u:{SECRET}@h/x", "must look like postgresql://"),
-        (f"jdbc:postgresql://h/x?password={SECRET}", "must look like postgresql://"),
-        (f"host=h password={SECRET}", "must look like postgresql://"),
+HOST = f"postgresql://u:{SECRET}@h"
+REFUSED = {
+    "'ssl' is not supported; use sslmode": [f"{HOST}/x?ssl=true"],
+    "'pool_size' is not supported; supported are ": [f"{HOST}/x?ssl=require&pool_size=5"],
+    "'SSLMODE' is not supported": [f"{HOST}/x?SSLMODE=require"],
+    "'channel_binding' is not supported; leave it out, sslmode=verify-full": [f"{HOST}/x?channel_binding=require"],
+    "'keepalives_idle' is not supported; leave it out, each": [f"{HOST}/x?keepalives_idle=30"],
+    "sslmode must be allow, disable, prefer, require, verify-ca, verify-full": [f"{HOST}/x?sslmode=on"],
+    "sslmode is given twice": [f"{HOST}/x?sslmode=require&sslmode=disable"],
+    "name=value pairs": [f"{HOST}/x?sslmode", f"{HOST}/x?sslmode=require&"],
+    "target_session_attrs must be any, ": [f"{HOST}/x?target_session_attrs=master"],
+    "connect_timeout must be seconds": [f"{HOST}/x?connect_timeout=soon", f"{HOST}/x?connect_timeout=0"],
+    "needs sslmode=verify-full": [f"{HOST}/x?sslrootcert=system&sslmode=require"],
+    "needs sslmode=require": [f"{HOST}/x?sslnegotiation=direct"],
+    "as many as hosts": [f"postgresql://u:{SECRET}@h1:1,h2:2/x?port=1,2,3"],
+    "a port must be from 1 to 65535": [f"{HOST}:0/x", f"{HOST}:99999/x"],
+    "the host is not host or host:port": [f"{HOST}:{SECRET}/x"],
+    "percent-encoded, such as %40 for @": [f"postgresql://u:a{mark}{SECRET}@h/x" for mark in "@/"],
+    "write %25": [f"postgresql://u:{SECRET}%@h/x"],
+    "not UTF-8": [f"postgresql://u:{SECRET}%ff@h/x"],
+    "contains a blank": [f"postgresql://u:{SECRET} x@h/x"],
+    "an IPv6 address in brackets": [f"postgresql://u:{SECRET}@{host}/x" for host in ("::1:5432", "[::1")],
+    "give it as port=": [f"postgresql://u:{SECRET}@/x?host=h:5433"],
+    "must look like postgresql://": [
+        *(f"mysql://u:{SECRET}@h/x", f"postgresql:/u:{SECRET}@h/x"),
+        *(f"jdbc:postgresql://h/x?password={SECRET}", f"host=h password={SECRET}"),
     ],
-)
+}
+
+
+@pytest.mark.parametrize(("url", "names"), [(url, names) for names, urls in REFUSED.items() for url in urls])
 def test_what_is_not_understood_is_refused_by_name_and_shows_no_secret(url: str, names: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load({"MAILING_DATABASE_URL": url})
@@ -168,13 +153,14 @@ def test_verifying_needs_a_certificate_and_the_system_s_is_a_file_for_both(
 
 
 def test_the_manual_lists_exactly_the_parameters() -> None:
-    manual = (
-        (ROOT / "docs/operations.md")
-        .read_text("utf-8")
-        .partition("### The database's address")[2]
-        .partition("\n### ")[0]
-    )
-    listed = {
-        name for row in re.findall(r"^\| (`.*?) \|", manual, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    manual = (ROOT / "docs/operations.md").read_text("utf-8")
+    section = manual.partition("### The database's address")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == {
+        *PARAMETERS,
+        "host",
+        "port",
+        "user",
+        "password",
+        "dbname",
     }
-    assert listed == {*PARAMETERS, "host", "port", "user", "password", "dbname"}

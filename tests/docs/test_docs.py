@@ -14,10 +14,15 @@ from support.documents import addresses, anchors, blocks, headings, links, pages
 from support.rows import run
 
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-EVENTS = re.findall(
-    r"^\| `mailing ([^`]+)`", (ROOT / "docs" / "logging.md").read_text(encoding="utf-8"), flags=re.MULTILINE
-)
-TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+def text_of(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+EVENTS = re.findall(r"^\| `mailing ([^`]+)`", text_of("docs/logging.md"), flags=re.MULTILINE)
+TARGETS = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), flags=re.MULTILINE))
+GROWS = text_of("docs/data.md").partition("## What grows")[2].partition("\n## ")[0]
 
 
 @each_page
@@ -93,11 +98,8 @@ def exists(words: list[str]) -> bool:
         if found is None:
             return False
         command, words = found, words[1:]
-    known = {
-        "--help",
-        "--version",
-        *(name for option in command.params for name in (*option.opts, *option.secondary_opts)),
-    }
+    options = (name for option in command.params for name in (*option.opts, *option.secondary_opts))
+    known = {"--help", "--version", *options}
     return {word.strip("[]|").split("=")[0] for word in words if word.startswith(("--", "[--"))} <= known
 
 
@@ -109,19 +111,16 @@ def commands_of(page: Path) -> list[str]:
 
 
 def test_the_architecture_names_every_module_of_the_top_level() -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     package = ROOT / "src" / "mailing"
-    modules = {path.stem for path in package.glob("*.py")} | {
-        path.parent.name for path in package.glob("*/__init__.py")
+    modules = {each.stem for each in package.glob("*.py")} | {
+        each.parent.name for each in package.glob("*/__init__.py")
     }
-    named = set(re.findall(r"`(\w+)/?`", text))
+    named = set(re.findall(r"`(\w+)/?`", text_of("ARCHITECTURE.md")))
     assert modules - {"__init__", "__main__"} - named == set()
 
 
 async def test_for_every_table_it_is_said_what_makes_it_smaller(engine: AsyncEngine) -> None:
-    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    section = page.partition("## What grows")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\| (`[^|]+) \|", section, flags=re.MULTILINE)
+    cells = re.findall(r"^\| (`[^|]+) \|", GROWS, flags=re.MULTILINE)
     told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
     tables = await run(
         engine,
@@ -132,9 +131,7 @@ async def test_for_every_table_it_is_said_what_makes_it_smaller(engine: AsyncEng
 
 
 async def test_every_index_that_it_names_exists(engine: AsyncEngine) -> None:
-    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    section = page.partition("## What grows")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`(\w+_(?:age|minute|heartbeat))`", section))
+    named = set(re.findall(r"`(\w+_(?:age|minute|heartbeat))`", GROWS))
     indexes = await run(engine, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
     assert len(named) == 5
     assert named - {row.indexname for row in indexes} == set()
@@ -142,15 +139,14 @@ async def test_every_index_that_it_names_exists(engine: AsyncEngine) -> None:
 
 @pytest.mark.parametrize(("page", "least"), [("faults.md", 80), ("security.md", 90)])
 def test_every_test_that_a_catalogue_names_exists(page: str, least: int) -> None:
-    named = set(re.findall(r"`([a-z0-9_]{15,})`", (ROOT / "docs" / page).read_text(encoding="utf-8")))
+    named = set(re.findall(r"`([a-z0-9_]{15,})`", text_of(f"docs/{page}")))
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert len(named) > least
     assert named - set(re.findall(r"def test_(\w+)", sources)) == set()
 
 
 def test_every_chapter_of_the_asvs_has_a_row_with_a_test_or_a_word_why_not() -> None:
-    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    (points,) = re.findall(r"^## ASVS 5\.0.*?\n(.*?)^## ", page, flags=re.MULTILINE | re.DOTALL)
+    (points,) = re.findall(r"^## ASVS 5\.0.*?\n(.*?)^## ", text_of("docs/security.md"), flags=re.MULTILINE | re.DOTALL)
     rows = re.findall(r"^\| (V[^|]+)\|[^|]+\|([^|]*)\|$", points, flags=re.MULTILINE)
     assert [point for point, tests in rows if not re.search(r"`\w{15,}`", tests)] == []
     assert {int(chapter) for chapter in re.findall(r"\bV(\d+)", points)} == set(range(1, 18))

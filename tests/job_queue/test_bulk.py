@@ -2,13 +2,12 @@
 
 import asyncio
 
-from sqlalchemy import Connection, event
-from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import Wake, defer, defer_all, ready
-from support.rows import LOCK_WAITS, comes, run
+from support.query_plans import executed
+from support.rows import LOCK_WAITS, comes, run, value
 
 WAKES = [Wake("plan_mailing", {"mailing_id": number}) for number in range(1, 501)]
 
@@ -19,19 +18,11 @@ async def enqueue(sessions: Sessions, wakes: list[Wake]) -> None:
 
 
 async def test_hundreds_of_jobs_are_enqueued_by_one_statement(engine: AsyncEngine, sessions: Sessions) -> None:
-    executed: list[str] = []
-
-    def count(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
-        executed.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", count)
-    try:
+    with executed() as ran:
         await enqueue(sessions, WAKES)
-    finally:
-        event.remove(Engine, "before_cursor_execute", count)
-    assert len([each for each in executed if "procrastinate" in each]) == 1
+    assert len([statement for statement, _ in ran if "procrastinate" in statement]) == 1
     rows = await run(engine, "SELECT task_name, queue_name, args->'mailing_id' FROM procrastinate_jobs ORDER BY id")
-    assert [tuple(row) for row in rows] == [("plan_mailing", "planning", number) for number in range(1, 501)]
+    assert rows == [("plan_mailing", "planning", number) for number in range(1, 501)]
 
 
 async def test_jobs_that_are_enqueued_already_are_left_out(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -39,7 +30,7 @@ async def test_jobs_that_are_enqueued_already_are_left_out(engine: AsyncEngine, 
         await defer(session, "plan_mailing", mailing_id=3)
     await enqueue(sessions, WAKES[:5])
     await enqueue(sessions, WAKES[:6])
-    assert (await run(engine, "SELECT count(*) FROM procrastinate_jobs"))[0][0] == 6
+    assert await value(engine, "SELECT count(*) FROM procrastinate_jobs") == 6
 
 
 async def test_a_twin_of_the_same_moment_keeps_none_of_the_others_away(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -48,7 +39,7 @@ async def test_a_twin_of_the_same_moment_keeps_none_of_the_others_away(engine: A
         many = asyncio.create_task(enqueue(sessions, WAKES))
         await comes(engine, LOCK_WAITS, 1)
     await many
-    assert (await run(engine, "SELECT count(*) FROM procrastinate_jobs"))[0][0] == 500
+    assert await value(engine, "SELECT count(*) FROM procrastinate_jobs") == 500
 
 
 async def test_ready_is_what_waits_now(engine: AsyncEngine, sessions: Sessions) -> None:

@@ -96,7 +96,7 @@ async def test_failed_messages_are_pending_again_with_their_ids_and_attempts(
         """SELECT id, counted_attempts, soft_refusals, reason_code, closes_at > now() AS opens FROM message
         WHERE status = 'pending' ORDER BY id""",
     )
-    assert [tuple(each) for each in again] == [(each, 6, 0, "not_json", True) for each in ids[:2]]
+    assert again == [(each, 6, 0, "not_json", True) for each in ids[:2]]
     assert await statuses(engine, mailing_id) == {"pending": 2, "sent": 1, "unknown": 1, "cancelled": 1}
     assert await value(engine, "SELECT finished_at FROM mailing") is None
     assert await events(engine) == [("mailing.resent", "MAILING_API_KEY", mailing_id, {"resent": 2})]

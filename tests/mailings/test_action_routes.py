@@ -29,11 +29,11 @@ async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refuse
 
 
 async def test_an_action_repeated_changes_nothing(engine: AsyncEngine, api: Api) -> None:
-    for action, again in (("pause", "pause"), ("resume", "resume"), ("cancel", "cancel")):
+    for action in ("pause", "resume", "cancel"):
         mailing_id = await add_mailing(engine, status="paused" if action == "resume" else "running")
         await api.post(f"/mailings/{mailing_id}/{action}")
         before, job = await row(engine, mailing_id), await newest_job(engine)
-        assert (await api.post(f"/mailings/{mailing_id}/{again}")).status_code == 200
+        assert (await api.post(f"/mailings/{mailing_id}/{action}")).status_code == 200
         assert await row(engine, mailing_id) == before
         assert await jobs(engine, after=job) == []
 
@@ -56,13 +56,8 @@ async def test_a_cancel_stops_what_is_unsent_and_does_not_call_cancelled_what_ma
         mailing_id = await with_messages(engine, status=status)
         assert (await api.post(f"/mailings/{mailing_id}/cancel")).status_code == 200
         assert await statuses(engine, mailing_id) == STOPPED
-        told = await run(
-            engine,
-            """SELECT DISTINCT reason_code, wait_reason FROM message
-            WHERE mailing_id = :id AND reason_code IS NOT NULL""",
-            id=mailing_id,
-        )
-        assert [tuple(each) for each in told] == [("mailing_cancelled", None)]
+        reasons = "SELECT DISTINCT reason_code, wait_reason FROM message WHERE mailing_id = :id AND reason_code <> ''"
+        assert await run(engine, reasons, id=mailing_id) == [("mailing_cancelled", None)]
     assert await statuses(engine, other) == before
 
 

@@ -70,7 +70,7 @@ async def test_an_opt_out_and_an_opt_in_are_told_once(engine: AsyncEngine, api: 
     for opted_out in (True, True, False, False):
         await told(await api.patch(f"/clients/{client_id}/", json={"opted_out": opted_out}))
     found = await run(engine, "SELECT kind, actor, client_id, detail FROM event ORDER BY id")
-    assert [tuple(each) for each in found] == [
+    assert found == [
         ("client.opted_out", "MAILING_API_KEY", client_id, {"stopped": 0}),
         ("client.opted_in", "MAILING_API_KEY", client_id, {}),
     ]

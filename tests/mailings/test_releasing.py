@@ -190,7 +190,7 @@ async def test_a_key_s_change_of_a_running_mailing_is_what_was_released(engine: 
     found = await created(api, starts_at=in_hours(-1))
     await told(await api.patch(f"/mailings/{found['id']}/", json={"text": "New", "filter": {"tags": ["vip"]}}))
     rows = await run(engine, "SELECT revision, text_revision, tags, released_by FROM mailing_release ORDER BY revision")
-    assert [tuple(each) for each in rows] == [(1, 1, [], "MAILING_API_KEY"), (2, 2, ["vip"], "MAILING_API_KEY")]
+    assert rows == [(1, 1, [], "MAILING_API_KEY"), (2, 2, ["vip"], "MAILING_API_KEY")]
 
 
 async def test_a_key_that_may_only_read_releases_nothing(api: Api, sessions: Sessions) -> None:

@@ -10,8 +10,7 @@ from datetime import datetime
 import httpx
 import msgspec
 import pytest
-import uvicorn
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from mailing.database import engine as engine_
 from mailing.database.engine import create_engine, transaction
@@ -25,7 +24,7 @@ from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import opt_out_words
 from mailing.receipts.repository import read_key
 from mailing.receipts.routes import ProviderRequests, ReceiptDesk
-from mailing.web.server import server_config
+from mailing.web.server import Server, server_config
 from support.plain_http import NO_TLS
 from support.processes import until
 from support.roles import url_as
@@ -110,7 +109,7 @@ async def open_desk(database_url: str, *, account_wide: bool = False) -> AsyncIt
     async with transaction(sessions) as session:
         key = await read_key(session)
     writing = asyncio.create_task(inbox.run())
-    async with _served(ProviderRequests(_no_page, desk=lambda: desk, count=_no_count)) as url:
+    async with served(ProviderRequests(_no_page, desk=lambda: desk, count=_no_count), lifespan="off") as url:
         limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
         async with httpx.AsyncClient(verify=NO_TLS, base_url=url, timeout=30, limits=limits) as http:
             yield Desk(http, key, counters)
@@ -120,10 +119,11 @@ async def open_desk(database_url: str, *, account_wide: bool = False) -> AsyncIt
 
 
 @asynccontextmanager
-async def _served(app: ProviderRequests) -> AsyncIterator[str]:
-    server = uvicorn.Server(server_config(app, lifespan="off"))
+async def served(app: ASGIApp, *, lifespan: str, port: int = 0) -> AsyncIterator[str]:
+    server = Server(server_config(app, lifespan=lifespan))
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await until(lambda: server.started)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

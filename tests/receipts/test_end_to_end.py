@@ -1,8 +1,6 @@
 """A mailing through the sandbox as each provider, with the receipts that it sends over real sockets."""
 
-import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -24,12 +22,11 @@ from mailing.receipts.address import account_receipts_path, replies_path
 from mailing.receipts.repository import read_key
 from mailing.reports.on_demand import text_of_report
 from mailing.settings import Settings
-from mailing.web.server import Server, server_config
-from support import campaign as campaign_
+from receipts.conftest import served
 from support.api import KEY, bound_app
-from support.campaign import ApiCaller
+from support.campaign import ApiCaller, working
 from support.plain_http import NO_TLS
-from support.processes import becomes, until
+from support.processes import becomes
 from support.provider_calls import REPORTING
 from support.users import add_user
 
@@ -69,24 +66,14 @@ async def through(
             public_url=base,
             log_level="warning",
         )
-        async with _served(settings, port), campaign_.working(settings):
-            headers = {"Authorization": f"Bearer {KEY}"}
-            url = f"{base}/mailing/api"
-            async with httpx.AsyncClient(base_url=url, headers=headers, verify=NO_TLS, timeout=30) as api:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        with bound_app(settings) as app:
+            async with (
+                served(app, lifespan="on", port=port),
+                working(settings),
+                httpx.AsyncClient(base_url=f"{base}/mailing/api", headers=headers, verify=NO_TLS, timeout=30) as api,
+            ):
                 yield ApiCaller(api, sessions)
-
-
-@asynccontextmanager
-async def _served(settings: Settings, port: int) -> AsyncIterator[None]:
-    with bound_app(settings) as app, socket.socket() as listener:
-        server = Server(server_config(app, lifespan="on"))
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await until(lambda: server.started, seconds=30)
-        yield
-        server.should_exit = True
-        await serving
 
 
 async def delivery(campaign: ApiCaller, mailing_id: int) -> dict[str, int]:

@@ -9,6 +9,7 @@ from mailing.sending import sweep as sweeping
 from mailing.sending.sweep import sweep
 from support.rows import add_client, add_mailing, add_messages, run
 
+WOKEN = "SELECT task_name, CAST(args->>'mailing_id' AS int) FROM procrastinate_jobs ORDER BY id"
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 
 
@@ -20,11 +21,6 @@ async def due_mailings(engine: AsyncEngine, count: int) -> list[int]:
     return mailings
 
 
-async def woken(engine: AsyncEngine) -> list[tuple[object, ...]]:
-    rows = await run(engine, "SELECT task_name, CAST(args->>'mailing_id' AS int) FROM procrastinate_jobs ORDER BY id")
-    return [tuple(row) for row in rows]
-
-
 async def test_every_mailing_with_work_is_woken_once_however_many_slices_there_are(
     engine: AsyncEngine, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,7 +28,7 @@ async def test_every_mailing_with_work_is_woken_once_however_many_slices_there_a
     mailings = await due_mailings(engine, 5)
     for _ in range(2):
         await sweep(sessions, POLICY)
-        assert await woken(engine) == [("send_mailing", mailing) for mailing in mailings]
+        assert await run(engine, WOKEN) == [("send_mailing", mailing) for mailing in mailings]
 
 
 async def test_a_mailing_whose_job_waits_for_its_place_is_not_woken_again(
@@ -47,10 +43,10 @@ async def test_a_mailing_whose_job_waits_for_its_place_is_not_woken_again(
            SET queueing_lock = queueing_lock || '@1', scheduled_at = now(), args = args || '{"lane": 3}'""",
     )
     await sweep(sessions, POLICY)
-    assert await woken(engine) == [("send_mailing", mailing)]
+    assert await run(engine, WOKEN) == [("send_mailing", mailing)]
 
 
 async def test_what_this_process_is_sending_is_not_woken_by_itself(engine: AsyncEngine, sessions: Sessions) -> None:
     mailings = await due_mailings(engine, 3)
     await sweep(sessions, POLICY, {mailings[1]})
-    assert await woken(engine) == [("send_mailing", mailings[0]), ("send_mailing", mailings[2])]
+    assert await run(engine, WOKEN) == [("send_mailing", mailings[0]), ("send_mailing", mailings[2])]

@@ -31,7 +31,7 @@ async def test_a_claim_of_one_gets_past_messages_without_a_client_and_ends_them(
     wanted = await add(engine, mailing_id, client_id)
     async with transaction(sessions) as session:
         assert [message.id for message in await claim(session, mailing_id, 1)] == [wanted]
-    assert [tuple(row) for row in await run(engine, STATUSES)] == [
+    assert await run(engine, STATUSES) == [
         ("cancelled", "client_deleted"),
         ("unknown", "client_deleted"),
         ("cancelled", "client_opted_out"),

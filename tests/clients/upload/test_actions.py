@@ -1,7 +1,6 @@
 import asyncio
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.clients.upload import actions, job, repository
@@ -9,6 +8,7 @@ from mailing.clients.upload.preview import MAX_ROWS, Preview
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Invalid, NotFound, TooMany
+from support.query_plans import executed
 from support.rows import add_client
 from support.uploads import HEADER, confirmed, counted, file_of, kept, upload_of
 
@@ -55,17 +55,12 @@ async def test_a_file_that_cannot_be_read_is_refused_and_not_kept(sessions: Sess
 
 async def test_a_file_is_parsed_before_the_first_statement(sessions: Sessions, engine: AsyncEngine) -> None:
     """The database ends a transaction that stands idle while a file of odd quotes is parsed."""
-    executed: list[str] = []
-
-    @event.listens_for(engine.sync_engine, "before_cursor_execute")
-    def _(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        executed.append(statement)
-
-    with pytest.raises(Invalid):
-        await kept(sessions, b"name,phone\n" + b'"\n' * 1000)
-    assert executed == []
-    await kept(sessions, file_of(1))
-    assert executed
+    with executed(engine.sync_engine) as ran:
+        with pytest.raises(Invalid):
+            await kept(sessions, b"name,phone\n" + b'"\n' * 1000)
+        assert ran == []
+        await kept(sessions, file_of(1))
+        assert ran
 
 
 async def test_a_file_over_the_limit_is_refused(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
