@@ -1,6 +1,6 @@
 """Measure the admin page with 1,000,000 clients and 1,000,000 messages, and with 100 open tabs.
 
-    MAILING_DATABASE_URL=postgresql://… PYTHONPATH=tests python bench/admin.py [pages] [tabs]
+    MAILING_DATABASE_URL=postgresql://… PYTHONPATH=tests python -m bench.admin [pages] [tabs]
 
 The database is filled by SQL, unless it has clients, and analysed. Then an API process of its own is called over HTTP,
 signed in like a browser. `ms` is the time to the last byte, on one connection. `cpu ms` is the CPU time of the API
@@ -18,11 +18,12 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 import httpx
 
+from bench.cost import cpu_s
 from mailing.process.ports import free_port
 from support.processes import MAILING, running, until_ready
 
@@ -32,7 +33,6 @@ TABS = 100
 WATCHED_S = 30
 SENT_A_SECOND = 200
 PASSWORD = "a password for the benchmark"  # the password of the benchmark's user
-TICKS = os.sysconf("SC_CLK_TCK")
 
 ADD_CLIENTS = """
     INSERT INTO client (phone, operator_code, tag, timezone, opted_out)
@@ -189,10 +189,11 @@ async def watch(database: asyncpg.Connection, api: int, address: str, mailing: i
         await tab.browser.aclose()
 
 
-class Polled:
-    def __init__(self, ms: float, status: int) -> None:
-        self.ms = ms
-        self.status = status  # 204: unchanged; 503: too busy, the page polls again
+class Polled(NamedTuple):
+    """204: unchanged; 503: too busy, the page polls again."""
+
+    ms: float
+    status: int
 
 
 class Tab:
@@ -246,12 +247,6 @@ async def committed(database: asyncpg.Connection) -> int:
     await asyncio.sleep(1.1)  # a backend reports its statistics once per second
     query = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
     return int(await database.fetchval(query))
-
-
-def cpu_s(process: int) -> float:
-    """Return user and system time. Linux only."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def percentile(values: list[float], percent: int) -> float:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from bench.cost import Meter, peak_memory_mb
@@ -52,9 +51,7 @@ class Child:
         self._hear("ready")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         end(self._process)
 
     @property
@@ -91,6 +88,13 @@ class Child:
         if found != word:
             raise BenchError(f"{self._name} printed {found!r} instead of {word!r}; see {self._log}")
         return dict(json.loads(rest)) if rest else {}
+
+
+def complete(module: str, values: Mapping[str, Any], log: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Do the work of a child that is not measured."""
+    with Child(module, values, log, environment) as child:
+        child.go()
+        child.finish()
 
 
 @contextmanager

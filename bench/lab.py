@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +11,11 @@ from typing import Any
 
 import psycopg
 
-from bench.stub import Stub
+from bench.errors import BenchError
+from bench.stub import Stub, running_stub
 from mailing.settings import PREFIX
 from support.postgres import Cluster, create_database, own_cluster, running, url_of
-from support.processes import clean_environment
+from support.processes import MAILING, clean_environment
 
 # The same for all parties. The rest is PostgreSQL's default, including fsync and synchronous_commit. A checkpoint runs
 # before each measurement, and the log is large enough that none starts during one.
@@ -91,6 +91,15 @@ class Lab:
                 cursor.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
+    def value(self, database: str, statement: str, **values: object) -> Any:  # noqa: ANN401 - a column
+        return self.sql(database, statement, **values)[0][0]
+
+    def check(self, database: str, statement: str, *expected: int) -> None:
+        """Raise BenchError unless the statement's row is this one."""
+        (found,) = self.sql(database, statement)
+        if found != expected:
+            raise BenchError(f"{found} instead of {expected}: {statement}")
+
     def vacuum(self, database: str) -> None:
         """Vacuum, as autovacuum would some minutes later, and write everything to disk."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
@@ -111,14 +120,14 @@ class Lab:
 def lab(*, is_quick: bool) -> Iterator[Lab]:
     directory = Path(tempfile.mkdtemp(prefix="mailing-bench-"))
     directory.chmod(0o755)
-    with running(own_cluster(), SETTINGS) as cluster, Stub(directory / "gateway") as stub:
+    with running(own_cluster(), SETTINGS) as cluster, running_stub(directory / "gateway") as stub:
         asyncio.run(create_database(cluster.url, OURS))
         yield Lab(directory, cluster, stub, is_quick)
     shutil.rmtree(directory, ignore_errors=True)  # kept after a failure
 
 
 def mailing(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "mailing", *arguments]
+    return [*MAILING, *arguments]
 
 
 def _embedded_tools() -> Path:

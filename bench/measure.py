@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
+from bench.cost import Meter
 from bench.lab import Lab
 
 
@@ -20,6 +21,10 @@ class Sample(Struct, frozen=True):
     count: int = 0
     cpu_s: dict[str, float] = {}
     memory_mb: float | None = None
+
+
+def per_second(count: int, meter: Meter, memory_mb: float | None = None) -> Sample:
+    return Sample(count / meter.seconds, count, meter.cpu_s, memory_mb)
 
 
 @dataclass(frozen=True)

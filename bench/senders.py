@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,14 +9,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
 
 from bench.broker import Redis
-from bench.children import Child, running, until
+from bench.children import Child, complete, running, until
 from bench.cost import Meter, memory_mb
 from bench.lab import OURS, Lab, mailing
-from bench.measure import Sample
+from bench.measure import Sample, per_second
 from mailing.database.engine import create_engine, sessions, transaction
 from mailing.job_queue.enqueue import defer
 
@@ -52,7 +52,7 @@ def dispatch(lab: Lab, sender: Sender, count: int) -> Sample:
     memory = memory_mb(sender.pid)
     time.sleep(0.3)  # a repetition would come late, and the log lags
     lab.stub.check(range(1, count + 1))
-    return Sample(count / meter.seconds, count, meter.cpu_s, memory)
+    return per_second(count, meter, memory)
 
 
 @contextmanager
@@ -112,12 +112,15 @@ def ours(
         environment = lab.mailing(ROUND, **given, **(settings or {}))
         start = partial(running, log=lab.log, env=environment, cwd=lab.directory)
         pids = [workers.enter_context(start([*machine, *command])).pid for machine in machines]
-        until(lambda: _one(lab, "SELECT count(*) FROM procrastinate_workers") >= processes * len(pids), "workers start")
+        until(
+            lambda: lab.value(ROUND, "SELECT count(*) FROM procrastinate_workers") >= processes * len(pids),
+            "workers start",
+        )
         time.sleep(1)  # they have started
         yield Sender(
             pids[0],
             go=lambda: asyncio.run(_resume(url)),
-            recorded=lambda: _one(lab, "SELECT sent FROM mailing_counts WHERE mailing_id = 1"),
+            recorded=lambda: lab.value(ROUND, "SELECT sent FROM mailing_counts WHERE mailing_id = 1"),
             beside={f"machine {number}": pid for number, pid in enumerate(pids[1:], 2)},
         )
 
@@ -132,17 +135,12 @@ def aiohttp_loop(lab: Lab, count: int) -> Iterator[Sender]:
 @contextmanager
 def celery(lab: Lab, broker: Redis, count: int, *, gateway: str, pool: str, size: int) -> Iterator[Sender]:
     """Start a worker that consumes no queue yet, and fill a queue with messages."""
-    from celery import Celery  # noqa: PLC0415 - a peer, installed only for the benchmark
-
     environment = {"BENCH_BROKER": broker.url, "BENCH_DATABASE_URL": lab.url(ROUND), "BENCH_GATEWAY_URL": gateway}
     with peers_messages(lab, count):
-        with Child("bench.peers.celery_app", {"count": count}, lab.log, environment) as filler:
-            filler.go()
-            filler.finish()
-        control = Celery(broker=broker.url).control
-        with celery_worker(lab, environment, pool=pool, size=size) as worker:
+        complete("bench.peers.celery_app", {"count": count}, lab.log, environment)
+        with celery_worker(lab, environment, pool=pool, size=size) as (pid, control):
             yield Sender(
-                worker.pid,
+                pid,
                 go=lambda: control.add_consumer("messages"),
                 recorded=lambda: _peers_recorded(lab),
                 beside={"redis": broker.pid},
@@ -151,8 +149,8 @@ def celery(lab: Lab, broker: Redis, count: int, *, gateway: str, pool: str, size
 
 
 @contextmanager
-def celery_worker(lab: Lab, environment: dict[str, str], *, pool: str, size: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker that consumes no queue; it answers when the block begins."""
+def celery_worker(lab: Lab, environment: dict[str, str], *, pool: str, size: int) -> Iterator[tuple[int, Any]]:
+    """Run a worker that consumes no queue. Yield its process id and Celery's control of it; it answers already."""
     from celery import Celery  # noqa: PLC0415 - a peer, installed only for the benchmark
 
     command = [sys.executable, "-m", "celery", "-A", "bench.peers.celery_app", "worker", "-l", "WARNING", "-Q", "none"]
@@ -160,29 +158,18 @@ def celery_worker(lab: Lab, environment: dict[str, str], *, pool: str, size: int
     control = Celery(broker=environment["BENCH_BROKER"]).control
     with running([*command, *options], lab.log, env=os.environ | environment) as worker:
         until(lambda: bool(control.ping(timeout=1)), "the Celery worker answers")
-        yield worker
+        yield worker.pid, control
 
 
 @contextmanager
-def procrastinate(lab: Lab, count: int) -> Iterator[Sender]:
+def job_queue(lab: Lab, name: str, steps: Sequence[str], count: int) -> Iterator[Sender]:
+    """Start a worker of `bench.peers.NAME_app`, after the steps that prepare its queue."""
+    module = f"bench.peers.{name}_app"
     given = {"database": lab.url(ROUND), "url": lab.stub.url, "connections": CONNECTIONS, "count": count}
     with peers_messages(lab, count):
-        for step in ("schema", "enqueue"):
-            with Child("bench.peers.procrastinate_app", given | {"do": step}, lab.log) as filler:
-                filler.go()
-                filler.finish()
-        with Child("bench.peers.procrastinate_app", given | {"do": "work"}, lab.log) as child:
-            yield Sender(child.pid, go=child.go, recorded=lambda: _peers_recorded(lab))
-
-
-@contextmanager
-def pgqueuer(lab: Lab, count: int) -> Iterator[Sender]:
-    given = {"database": lab.url(ROUND), "url": lab.stub.url, "connections": CONNECTIONS, "count": count}
-    with peers_messages(lab, count):
-        with Child("bench.peers.pgqueuer_app", given | {"do": "enqueue"}, lab.log) as filler:
-            filler.go()
-            filler.finish()
-        with Child("bench.peers.pgqueuer_app", given | {"do": "work"}, lab.log) as child:
+        for step in steps:
+            complete(module, given | {"do": step}, lab.log)
+        with Child(module, given | {"do": "work"}, lab.log) as child:
             yield Sender(child.pid, go=child.go, recorded=lambda: _peers_recorded(lab))
 
 
@@ -199,12 +186,8 @@ def peers_messages(lab: Lab, count: int) -> Iterator[None]:
         yield
 
 
-def _one(lab: Lab, statement: str) -> int:
-    return int(lab.sql(ROUND, statement)[0][0])
-
-
 def _peers_recorded(lab: Lab) -> int:
-    return _one(lab, "SELECT count(*) FROM message WHERE status = 'sent'")
+    return int(lab.value(ROUND, "SELECT count(*) FROM message WHERE status = 'sent'"))
 
 
 async def _resume(url: str) -> None:

@@ -5,15 +5,13 @@ The sandbox and the fault run's gateway are Python programs on one processor: th
 
 import os
 import re
-import subprocess
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from bench.children import end, program, until
+from bench.children import program, running, until
 from bench.errors import BenchError
 from mailing.process.ports import free_port
 from support.processes import is_listening
@@ -62,58 +60,34 @@ class Call:
     message_id: int
 
 
+@dataclass(frozen=True)
 class Stub:
-    """The stub. Without nginx it does not start, and stages that need it are skipped."""
+    """`pid` is 0 without nginx: then stages that need it are skipped."""
 
-    def __init__(self, home: Path, *, host: str = "127.0.0.1") -> None:
-        self._home = home
-        self._host = host
-        self._port = free_port()
-        self._program = program("nginx")
-        self._process: subprocess.Popen[bytes] | None = None
+    home: Path
+    host: str
+    port: int
+    pid: int
 
     @property
     def url(self) -> str:
-        return f"http://{self._host}:{self._port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     @property
     def kannel_url(self) -> str:
         """The URL that answers as Kannel does. The id of a message is its phone, after 79."""
-        return f"http://{self._host}:{self._port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def unlogged_url(self) -> str:
-        return f"http://{self._host}:{self._port}/unlogged"
+        return f"http://{self.host}:{self.port}/unlogged"
 
     @property
     def slow_url(self) -> str:
-        """The URL that answers after DELAY_S."""
-        return f"http://{self._host}:{self._port}/slow"
-
-    @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
-
-    def __enter__(self) -> Self:
-        if not self._program:
-            return self
-        self._home.mkdir()
-        delayed = _DELAYED.format(delay=DELAY_S) if ECHO.exists() else ""
-        module = f"load_module {ECHO};" if ECHO.exists() else ""
-        place = {"home": self._home, "host": self._host, "port": self._port}
-        configuration = _CONFIGURATION.format(**place, module=module, delayed=delayed)
-        (self._home / "nginx.conf").write_text(configuration)
-        command = [self._program, "-p", str(self._home), "-c", str(self._home / "nginx.conf")]
-        self._process = subprocess.Popen([*command, "-e", str(self._home / "error.log")])
-        until(lambda: is_listening(self._port, self._host), "nginx answers", within_s=10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process:
-            end(self._process)
+        """The URL that answers after DELAY_S. Raise BenchError without the module for it."""
+        if not ECHO.exists():
+            raise BenchError(f"{ECHO} is needed: apt-get install libnginx-mod-http-echo")
+        return f"http://{self.host}:{self.port}/slow"
 
     def forget(self) -> None:
         os.truncate(self.log, 0)
@@ -139,4 +113,21 @@ class Stub:
 
     @property
     def log(self) -> Path:
-        return self._home / "calls.log"
+        return self.home / "calls.log"
+
+
+@contextmanager
+def running_stub(home: Path, *, host: str = "127.0.0.1") -> Iterator[Stub]:
+    port, nginx = free_port(), program("nginx")
+    if not nginx:
+        yield Stub(home, host, port, pid=0)
+        return
+    home.mkdir()
+    delayed = _DELAYED.format(delay=DELAY_S) if ECHO.exists() else ""
+    module = f"load_module {ECHO};" if ECHO.exists() else ""
+    configuration = _CONFIGURATION.format(home=home, host=host, port=port, module=module, delayed=delayed)
+    (home / "nginx.conf").write_text(configuration)
+    errors = home / "error.log"
+    with running([nginx, "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(errors)], errors) as process:
+        until(lambda: is_listening(port, host), "nginx answers", within_s=10)
+        yield Stub(home, host, port, process.pid)

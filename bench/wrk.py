@@ -3,10 +3,19 @@
 import re
 
 from bench.children import run
+from bench.cost import Meter
 from bench.errors import BenchError
 from bench.lab import Lab
+from bench.measure import Sample
 
 PATIENCE_S = 20  # wrk's own 2 s are an error only of a busy machine
+
+
+def load(lab: Lab, pid: int, url: str, *options: str, connections: int) -> Sample:
+    """Measure a server under load: requests per second, its CPU time and PostgreSQL's."""
+    with Meter({"party": pid, "postgres": lab.cluster.postmaster}) as meter:
+        rate = requests_a_second(lab, url, *options, connections=connections)
+    return Sample(rate, round(rate * meter.seconds), meter.cpu_s)
 
 
 def requests_a_second(lab: Lab, url: str, *options: str, connections: int = 64) -> float:

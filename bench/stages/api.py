@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,10 @@ import msgspec
 
 from bench import senders
 from bench.children import run, running, until
-from bench.cost import Meter
 from bench.errors import BenchError
 from bench.lab import OURS, Lab, mailing
-from bench.measure import Goal, Party, Sample, Stage
-from bench.wrk import requests_a_second
+from bench.measure import Goal, Party, Stage
+from bench.wrk import load
 from mailing.process.ports import free_port
 from support.processes import is_listening
 
@@ -24,6 +23,7 @@ CLIENTS = 10_000
 CONNECTIONS = 16
 ROUTES = {"read one": "/mailing/api/clients/5000/", "list 50": "/mailing/api/clients/?limit=50"}
 MAILING, HAND, FASTAPI = "Mailing", "by hand", "FastAPI"
+PEERS = {HAND: "bench.peers.handwritten_api", FASTAPI: "bench.peers.fastapi_api"}
 
 
 @contextmanager
@@ -33,29 +33,23 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
         lab.vacuum(DATABASE)
         key = run(mailing("key", "create", "bench"), {}, env=lab.mailing(DATABASE), cwd=lab.directory)[2].split()[-1]
         parties = []
-        for name, command in _servers(url, key):
+        for name in (MAILING, HAND, FASTAPI):
             port = free_port()
             settings = lab.mailing(DATABASE, port=port, api_rate=0, log_level="info")
-            pid = servers.enter_context(serving(lab, command(port), port, settings))
+            command = _command(name, database=url, key=key, port=port)
+            pid = servers.enter_context(serving(lab, command, port, settings))
             for what, path in ROUTES.items():
-                load = partial(_load, lab, pid, f"http://127.0.0.1:{port}{path}", key)
-                parties.append(Party(_name(name, what), load))
+                url_of_route = f"http://127.0.0.1:{port}{path}"
+                authorized = ("-H", f"Authorization: Bearer {key}")
+                measure = partial(load, lab, pid, url_of_route, *authorized, connections=CONNECTIONS)
+                parties.append(Party(_name(name, what), measure))
         yield parties
 
 
-def _servers(url: str, key: str) -> list[tuple[str, Callable[[int], Sequence[str]]]]:
-    def peer(module: str) -> Callable[[int], Sequence[str]]:
-        def command(port: int) -> Sequence[str]:
-            given = msgspec.json.encode({"database": url, "key": key, "port": port}).decode()
-            return [sys.executable, "-m", module, given]
-
-        return command
-
-    return [
-        (MAILING, lambda _: mailing("api")),
-        (HAND, peer("bench.peers.handwritten_api")),
-        (FASTAPI, peer("bench.peers.fastapi_api")),
-    ]
+def _command(name: str, **given: str | int) -> Sequence[str]:
+    if name == MAILING:
+        return mailing("api")
+    return [sys.executable, "-m", PEERS[name], msgspec.json.encode(given).decode()]
 
 
 @contextmanager
@@ -72,13 +66,6 @@ def serving(lab: Lab, command: Sequence[str], port: int, environment: dict[str, 
 
         until(answers, f"{command} answers", within_s=60)
         yield process.pid
-
-
-def _load(lab: Lab, pid: int, address: str, key: str) -> Sample:
-    header = f"Authorization: Bearer {key}"
-    with Meter({"party": pid, "postgres": lab.cluster.postmaster}) as meter:
-        rate = requests_a_second(lab, address, "-H", header, connections=CONNECTIONS)
-    return Sample(rate, round(rate * meter.seconds), meter.cpu_s)
 
 
 def _name(server: str, route: str) -> str:

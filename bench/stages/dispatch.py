@@ -37,8 +37,8 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
             celery(CELERY_2, "prefork", 2),
             celery(CELERY_4, "prefork", 4),
             celery(THREADS, "threads", CONNECTIONS),
-            party(PROCRASTINATE, few, lambda: senders.procrastinate(lab, few)),
-            party(PGQUEUER, few, lambda: senders.pgqueuer(lab, few)),
+            party(PROCRASTINATE, few, lambda: senders.job_queue(lab, "procrastinate", ["schema", "enqueue"], few)),
+            party(PGQUEUER, few, lambda: senders.job_queue(lab, "pgqueuer", ["enqueue"], few)),
             Party(WRK, lambda: Sample(_wrk(lab))),
         ]
 

@@ -15,6 +15,7 @@ from bench.stages.api import serving
 from mailing.process.ports import free_port
 
 WITH, WITHOUT = "a receipt for each message", "no receipts"
+DELIVERED = "SELECT coalesce(sum(delivered), 0) FROM receipt_counts WHERE mailing_id = 1"
 KANNEL = {"gateway_provider": "kannel", "gateway_user": "bench", "gateway_token": "bench"}
 
 
@@ -35,11 +36,11 @@ def _with(lab: Lab, count: int) -> Sample:
     """Measure until the last result is stored. Raise BenchError unless every receipt is stored soon after it."""
     port = free_port()
     with _sending(lab, port, {**KANNEL, "public_url": f"http://127.0.0.1:{port}"}) as sender:
-        ((key,),) = lab.sql(ROUND, "SELECT receipt_key FROM installation")
+        key = lab.value(ROUND, "SELECT receipt_key FROM installation")
         given = {"key": bytes(key).hex(), "port": port, "count": count, "log": str(lab.stub.log)}
         with Child("bench.ours.report_receipts", given, lab.log) as provider:
             sample = dispatch(lab, _reported(sender, provider), count)
-            until(lambda: _delivered(lab) >= count, f"{count} receipts in the database")
+            until(lambda: lab.value(ROUND, DELIVERED) >= count, f"{count} receipts in the database")
             provider.finish()
             if provider.result != {"stored": count, "refused": 0}:
                 raise BenchError(f"receipts: {provider.result} of {count}")
@@ -62,11 +63,6 @@ def _reported(sender: Sender, provider: Child) -> Sender:
         sender.go()
 
     return replace(sender, go=go, beside={**sender.beside, "provider": provider.pid})
-
-
-def _delivered(lab: Lab) -> int:
-    counted = "SELECT coalesce(sum(delivered), 0) FROM receipt_counts WHERE mailing_id = 1"
-    return int(lab.sql(ROUND, counted)[0][0])
 
 
 STAGE = Stage(

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from bench import senders
 from bench.broker import Redis, redis
 from bench.cost import memory_mb
-from bench.errors import BenchError
 from bench.lab import Lab
 from bench.measure import Goal, Party, Sample, Stage
 from bench.senders import CONNECTIONS, dispatch
-from bench.stub import DELAY_S, ECHO
+from bench.stub import DELAY_S
 
 MAILING, LIMIT = "Mailing", "64 connections / 50 ms"
 PREFORK, THREADS = "Celery, processes in the same memory", "Celery, 64 threads"
@@ -18,8 +17,6 @@ PREFORK, THREADS = "Celery, processes in the same memory", "Celery, 64 threads"
 
 @contextmanager
 def _parties(lab: Lab) -> Iterator[list[Party]]:
-    if not ECHO.exists():
-        raise BenchError(f"{ECHO} is needed: apt-get install libnginx-mod-http-echo")
     count, few = lab.count(40_000, quick=1_000), lab.count(500, quick=100)
     ours_mb: list[float] = []
 
@@ -57,8 +54,8 @@ def _processes_in(lab: Lab, broker: Redis, memory: float) -> int:
 
 
 def _idle_mb(lab: Lab, broker: Redis, size: int) -> float:
-    with senders.celery_worker(lab, {"BENCH_BROKER": broker.url}, pool="prefork", size=size) as worker:
-        return memory_mb(worker.pid)
+    with senders.celery_worker(lab, {"BENCH_BROKER": broker.url}, pool="prefork", size=size) as (pid, _):
+        return memory_mb(pid)
 
 
 STAGE = Stage(

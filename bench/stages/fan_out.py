@@ -5,11 +5,10 @@ from contextlib import contextmanager
 
 from bench import senders
 from bench.broker import redis
-from bench.children import Child
+from bench.children import Child, complete
 from bench.cost import Meter
-from bench.errors import BenchError
 from bench.lab import OURS, Lab
-from bench.measure import Goal, Party, Sample, Stage
+from bench.measure import Goal, Party, Sample, Stage, per_second
 from bench.senders import ROUND
 
 MAILING, BARE, WHOLE = "Mailing", "one INSERT … SELECT, bare table", "one INSERT … SELECT, our table"
@@ -36,32 +35,30 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
     def ours() -> Sample:
         with lab.database(ROUND, like=AUDIENCE) as url, Child("bench.ours.plan", {"database": url}, lab.log) as child:
             meter = child.work({"postgres": lab.cluster.postmaster})
-            _check(lab, "SELECT pending FROM mailing_counts", clients)
-        return _sample(meter, clients)
+            lab.check(ROUND, "SELECT pending FROM mailing_counts", clients)
+        return per_second(clients, meter)
 
     def insert(table: str) -> Sample:
         with lab.database(ROUND, like=AUDIENCE):
             lab.sql(ROUND, _BARE_TABLE)
             with Meter({"postgres": lab.cluster.postmaster}) as meter:
                 lab.sql(ROUND, _INSERT.format(table=table))
-            _check(lab, f"SELECT count(*) FROM {table}", clients)
-        return _sample(meter, clients)
+            lab.check(ROUND, f"SELECT count(*) FROM {table}", clients)
+        return per_second(clients, meter)
 
     def celery() -> Sample:
         with Child("bench.peers.celery_app", {"count": tasks}, lab.log, {"BENCH_BROKER": broker.url}) as child:
             meter = child.work({"redis": broker.pid})
-            return _sample(meter, tasks)
+            return per_second(tasks, meter)
 
     def procrastinate() -> Sample:
         with lab.database(ROUND) as url:
-            with Child("bench.peers.procrastinate_app", {"do": "schema", "database": url}, lab.log) as maker:
-                maker.go()
-                maker.finish()
+            complete("bench.peers.procrastinate_app", {"do": "schema", "database": url}, lab.log)
             given = {"do": "enqueue", "database": url, "count": jobs}
             with Child("bench.peers.procrastinate_app", given, lab.log) as child:
                 meter = child.work({"postgres": lab.cluster.postmaster})
-            _check(lab, "SELECT count(*) FROM procrastinate_jobs", jobs)
-        return _sample(meter, jobs)
+            lab.check(ROUND, "SELECT count(*) FROM procrastinate_jobs", jobs)
+        return per_second(jobs, meter)
 
     with redis() as broker, _audience(lab, clients):
         yield [
@@ -85,16 +82,6 @@ def _audience(lab: Lab, clients: int) -> Iterator[None]:
         )
         lab.vacuum(AUDIENCE)
         yield
-
-
-def _sample(meter: Meter, count: int) -> Sample:
-    return Sample(count / meter.seconds, count, meter.cpu_s)
-
-
-def _check(lab: Lab, statement: str, expected: int) -> None:
-    found = lab.sql(ROUND, statement)[0][0]
-    if found != expected:
-        raise BenchError(f"{found} instead of {expected}: {statement}")
 
 
 STAGE = Stage(

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.children import Child, run
-from bench.errors import BenchError
 from bench.lab import OURS, Lab, mailing
-from bench.measure import Goal, Party, Sample, Stage
+from bench.measure import Goal, Party, Sample, Stage, per_second
 from bench.senders import ROUND, ZONES
 
 MAILING, TENTH, COPY, ORM = "Mailing", "Mailing, a tenth of the rows", "psql \\copy", "SQLAlchemy ORM, bulk insert"
+COUNT = "SELECT count(*) FROM client"
 COLUMNS = "phone, operator_code, tag, timezone"
 PRIME = 736_338_717  # n * PRIME modulo 10^9 takes every value once: phones in random order
 
@@ -26,23 +26,23 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
             command = mailing("import", str(file))
             environment = lab.mailing(ROUND)
             meter, peak_mb, _ = run(command, {"postgres": lab.cluster.postmaster}, env=environment, cwd=lab.directory)
-            _check(lab, count)
-        return Sample(count / meter.seconds, count, meter.cpu_s, peak_mb)
+            lab.check(ROUND, COUNT, count)
+        return per_second(count, meter, peak_mb)
 
     def copy() -> Sample:
         with lab.database(ROUND, like=OURS) as url:
             command = f"\\copy client ({COLUMNS}) FROM '{whole}' WITH (FORMAT csv, HEADER)"
             psql = [lab.tool("psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", command, url]
             meter, peak_mb, _ = run(psql, {"postgres": lab.cluster.postmaster})
-            _check(lab, rows)
-        return Sample(rows / meter.seconds, rows, meter.cpu_s, peak_mb)
+            lab.check(ROUND, COUNT, rows)
+        return per_second(rows, meter, peak_mb)
 
     def orm() -> Sample:
         with lab.database(ROUND, like=OURS) as url:
             with Child("bench.peers.orm_insert", {"database": url, "file": str(tenth)}, lab.log) as child:
                 meter = child.work({"postgres": lab.cluster.postmaster})
-            _check(lab, rows // 10)
-        return Sample(rows // 10 / meter.seconds, rows // 10, meter.cpu_s)
+            lab.check(ROUND, COUNT, rows // 10)
+        return per_second(rows // 10, meter)
 
     yield [
         Party(MAILING, lambda: ours(whole, rows)),
@@ -63,12 +63,6 @@ def _file(lab: Lab, rows: int) -> Path:
             tag = f"tag {n % 128}" if n % 128 < 100 else ""
             writer.writerow([f"79{number:09}", f"9{number // 10**7:02}", tag, ZONES[n % len(ZONES)]])
     return file
-
-
-def _check(lab: Lab, expected: int) -> None:
-    found = lab.sql(ROUND, "SELECT count(*) FROM client")[0][0]
-    if found != expected:
-        raise BenchError(f"{found} clients instead of {expected}")
 
 
 STAGE = Stage(

@@ -6,11 +6,10 @@ from dataclasses import replace
 from functools import partial
 
 from bench import machines, senders
-from bench.errors import BenchError
 from bench.lab import Lab
 from bench.measure import Goal, Party, Sample, Stage
 from bench.senders import dispatch
-from bench.stub import ECHO, Stub
+from bench.stub import running_stub
 
 NUMBERS = (1, 2, 4)
 AT_ONCE, SLOW, APART = "at once", "50 ms", "50 ms, machines of their own"
@@ -18,8 +17,6 @@ AT_ONCE, SLOW, APART = "at once", "50 ms", "50 ms, machines of their own"
 
 @contextmanager
 def _parties(lab: Lab) -> Iterator[list[Party]]:
-    if not ECHO.exists():
-        raise BenchError(f"{ECHO} is needed: apt-get install libnginx-mod-http-echo")
     count = lab.count(30_000, quick=1_000)
 
     def here(gateway: str, processes: int) -> Sample:
@@ -42,7 +39,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 def _reachable(lab: Lab) -> Iterator[Lab]:
     """Let PostgreSQL and a gateway of its own listen on HOST too."""
     home = lab.directory / "gateway-apart"
-    with machines.address(), lab.listening_on(machines.HOST), Stub(home, host=machines.HOST) as stub:
+    with machines.address(), lab.listening_on(machines.HOST), running_stub(home, host=machines.HOST) as stub:
         yield replace(lab, stub=stub)
 
 

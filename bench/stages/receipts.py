@@ -11,7 +11,7 @@ from bench.cost import Meter
 from bench.lab import OURS, Lab, mailing
 from bench.measure import Goal, Party, Sample, Stage
 from bench.stages.api import serving
-from bench.wrk import requests_a_second
+from bench.wrk import load
 from mailing.database.engine import create_engine
 from mailing.database.read_pool import ReadPool
 from mailing.gateway.providers.receipt import Receipt, ReceiptState
@@ -60,7 +60,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 
 
 def _script(lab: Lab) -> Path:
-    ((key,),) = lab.sql(DATABASE, "SELECT receipt_key FROM installation")
+    key = lab.value(DATABASE, "SELECT receipt_key FROM installation")
     ids = lab.sql(DATABASE, "SELECT id FROM message ORDER BY id")
     paths, script = lab.directory / "paths", lab.directory / "receipts.lua"
     paths.write_text("".join(f"{receipt_path(bytes(key), 'kannel', message_id)}\n" for (message_id,) in ids), "utf-8")
@@ -74,9 +74,7 @@ def _name(connections: int) -> str:
 
 def _load(lab: Lab, pid: int, address: str, connections: int, *options: str) -> Sample:
     _forget(lab)
-    with Meter({"party": pid, "postgres": lab.cluster.postmaster}) as meter:
-        rate = requests_a_second(lab, address, *options, connections=connections)
-    return Sample(rate, round(rate * meter.seconds), meter.cpu_s)
+    return load(lab, pid, address, *options, connections=connections)
 
 
 async def _store(lab: Lab, url: str, count: int) -> float:

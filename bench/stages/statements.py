@@ -1,19 +1,19 @@
 """The database's part of dispatch: our two statements from Python, and the same from pgbench."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from bench.children import Child, run
-from bench.errors import BenchError
 from bench.lab import Lab
-from bench.measure import Goal, Party, Sample, Stage
+from bench.measure import Goal, Party, Sample, Stage, per_second
 from bench.senders import PLANNED, ROUND, planned_mailing
 from mailing.messages import claim, results
 from mailing.sending.recording import BATCH
 
 MAILING, PGBENCH = "Mailing's claim and record", "pgbench, the same statements"
 
+_DONE = "SELECT sent, (SELECT count(*) FROM attempt) FROM mailing_counts"
 # Values in place of our parameters: every message of the batch was accepted.
 _ACCEPTED = {
     "ids": "':ids'::bigint[]",
@@ -48,10 +48,10 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
     def ours() -> Sample:
         with lab.database(ROUND, like=PLANNED) as url:
             lab.sql(ROUND, "UPDATE mailing SET status = 'running'")
-            with Child("bench.ours.claim_and_record", {"database": url}, lab.log) as child:
+            with Child("bench.ours.claim_and_record", {"database": url, "count": messages}, lab.log) as child:
                 meter = child.work({"postgres": lab.cluster.postmaster})
-            _check(lab, messages)
-        return Sample(messages / meter.seconds, messages, meter.cpu_s)
+            lab.check(ROUND, _DONE, messages, messages)
+        return per_second(messages, meter)
 
     def pgbench() -> Sample:
         script = lab.directory / "claim_and_record.sql"
@@ -61,8 +61,8 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
             times = str(messages // BATCH)
             command = [lab.tool("pgbench"), "--no-vacuum", "-t", times, "-f", str(script), url]
             meter, _, _ = run(command, {"postgres": lab.cluster.postmaster})
-            _check(lab, messages)
-        return Sample(messages / meter.seconds, messages, meter.cpu_s)
+            lab.check(ROUND, _DONE, messages, messages)
+        return per_second(messages, meter)
 
     with planned_mailing(lab, messages):
         yield [Party(MAILING, ours), Party(PGBENCH, pgbench)]
@@ -70,8 +70,8 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 
 def _script() -> str:
     bounds = {"mailing_id": "1", "count": str(BATCH), "probe": "false", "lease_s": "60"}
-    claimed = _filled(claim._CLAIM.text, bounds)  # noqa: SLF001 - the statements themselves are measured
-    recorded = _filled(results._RECORD.text, _ACCEPTED)  # noqa: SLF001 - as above
+    claimed = filled(claim._CLAIM.text, bounds)  # noqa: SLF001 - the statements themselves are measured
+    recorded = filled(results._RECORD.text, _ACCEPTED)  # noqa: SLF001 - as above
     return f"""
         BEGIN;
         WITH claimed AS ({claimed}) SELECT count(*) AS n, array_agg(id) AS ids, array_agg(claim_no) AS numbers
@@ -83,14 +83,9 @@ def _script() -> str:
     """
 
 
-def _filled(statement: str, values: dict[str, str]) -> str:
+def filled(statement: str, values: Mapping[str, str]) -> str:
+    """Put values in the place of our parameters."""
     return re.sub(r"(?<!:):([a-z_]+)\b", lambda found: values[found[1]], statement)
-
-
-def _check(lab: Lab, expected: int) -> None:
-    counts = lab.sql(ROUND, "SELECT sent, (SELECT count(*) FROM attempt) FROM mailing_counts")[0]
-    if counts != (expected, expected):
-        raise BenchError(f"{counts} messages sent and attempts kept instead of {expected} of both")
 
 
 STAGE = Stage(

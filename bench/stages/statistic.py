@@ -8,6 +8,7 @@ from bench import senders
 from bench.children import run
 from bench.lab import OURS, Lab
 from bench.measure import Goal, Party, Sample, Stage
+from bench.stages.statements import filled
 from mailing.statistics import repository
 
 SIZES = (10_000, 1_000_000)
@@ -17,7 +18,7 @@ ROW, GROUP = "one row by its primary key", "GROUP BY over the messages"
 @contextmanager
 def _parties(lab: Lab) -> Iterator[list[Party]]:
     small, large = SIZES if not lab.is_quick else (1_000, 20_000)
-    counts = _filled(repository._LINE.text, id="1")  # noqa: SLF001 - the statement itself is measured
+    counts = filled(repository._LINE.text, {"id": "1"})  # noqa: SLF001 - the statement itself is measured
 
     def party(name: str, database: str, statement: str, seconds: int = 3) -> Party:
         return Party(name, lambda: Sample(_microseconds(lab, database, statement, seconds)))
@@ -32,10 +33,6 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
             party(ROW, "bench_large", "SELECT * FROM mailing_counts WHERE mailing_id = 1"),
             party(GROUP, "bench_large", "SELECT status, count(*) FROM message WHERE mailing_id = 1 GROUP BY status", 5),
         ]
-
-
-def _filled(statement: str, **values: str) -> str:
-    return re.sub(r"(?<!:):([a-z_]+)\b", lambda found: values[found[1]], statement)
 
 
 def _ours(messages: int) -> str:

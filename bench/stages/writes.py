@@ -42,19 +42,15 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 def _dispatched(lab: Lab, messages: int) -> dict[str, float]:
     with senders.ours(lab, gateway=lab.stub.url) as sender:
         lab.sql(ROUND, "CREATE EXTENSION pg_stat_statements", "CREATE EXTENSION pg_walinspect")
-        (since,) = lab.sql(ROUND, "SELECT pg_current_wal_insert_lsn()::text")[0]
+        since = lab.value(ROUND, "SELECT pg_current_wal_insert_lsn()::text")
         lab.sql(ROUND, "SELECT pg_stat_statements_reset()")
         dispatch(lab, sender, messages)
         found = (
-            _one(lab, _STATEMENTS),
-            _one(lab, _ENTRIES, since=since),
-            _one(lab, _LOG, since=since),
+            lab.value(ROUND, _STATEMENTS),
+            lab.value(ROUND, _ENTRIES, since=since),
+            lab.value(ROUND, _LOG, since=since),
         )
     return {name: value / messages for name, value in zip(COUNTS, found, strict=True)}
-
-
-def _one(lab: Lab, statement: str, **values: object) -> float:
-    return float(lab.sql(ROUND, statement, **values)[0][0])
 
 
 STAGE = Stage(
