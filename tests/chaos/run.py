@@ -61,8 +61,8 @@ def trials(scale: str, messages: int | None) -> list[Trial]:
 async def run(trial: Trial, *, seed: int, directory: Path, fsync: bool) -> Record:
     directory.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    async with site(directory, trial, seed=seed, fsync=fsync) as here:
-        campaign = Campaign(here, trial, seed)
+    async with site(directory, trial, seed=seed, fsync=fsync) as here, here.api() as api:
+        campaign = Campaign(here, api, trial, seed)
         await campaign.prepare()
         await campaign.launch()
         start_workers(here)
@@ -73,7 +73,6 @@ async def run(trial: Trial, *, seed: int, directory: Path, fsync: bool) -> Recor
             await here.processes.stop(here.workers)
         record = _record(player, trial, seed)
         await judge(here, campaign, record, receipts.reported)
-        await campaign.close()
     record.took_s = time.monotonic() - began
     record.leaks = leaks(sorted(directory.glob("*.log")))
     (directory / "record.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)))

@@ -1,8 +1,6 @@
 """What people and programs do with secrets, phones and texts, right and wrong; every refusal is kept."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -44,6 +42,14 @@ class People:
             self.refusals[f"answer {self.asked} {method} {answer.status_code}"] = told
         return answer
 
+    def keep(self, what: str, answer: httpx.Response, *, status: int | None = None) -> None:
+        """Keep what the admin page has answered."""
+        self.asked += 1
+        self.statuses.add(answer.status_code)
+        if answer.status_code >= 400:
+            self.refusals[f"{what} {self.asked}"] = answer.text
+        assert status in (None, answer.status_code)
+
     async def post(self, path: str, **given: Any) -> httpx.Response:  # noqa: ANN401 - of httpx
         return await self.ask("POST", f"/mailing/api{path}", **given)
 
@@ -81,15 +87,12 @@ async def sign_in(people: People, name: str, password: str) -> None:
     """Once right and once wrong, and a form from another site."""
     client = people.apis[people.asked % len(people.apis)]
     wrong = {"name": name, "password": people.canaries.new("wrong password"), "next": "/admin/"}
-    with _kept(people, "sign-in", await client.post("/admin/sign-in", data=wrong, headers=SAME_SITE)) as refused:
-        assert refused.status_code == 400
-    with _kept(people, "another site", await client.post("/admin/sign-in", data=wrong)) as foreign:
-        assert foreign.status_code == 403
+    people.keep("sign-in", await client.post("/admin/sign-in", data=wrong, headers=SAME_SITE), status=400)
+    people.keep("another site", await client.post("/admin/sign-in", data=wrong), status=403)
     answer = await client.post("/admin/sign-in", data=wrong | {"password": password}, headers=SAME_SITE)
     token = people.canaries.keep("session token", answer.cookies["mailing_session"])
     for path in ("/admin/", "/admin/clients", "/admin/no-such-page"):
-        with _kept(people, path, await client.get(path, headers={"Cookie": f"mailing_session={token}"})):
-            pass
+        people.keep(path, await client.get(path, headers={"Cookie": f"mailing_session={token}"}))
     client.cookies.clear()
 
 
@@ -102,8 +105,7 @@ async def sign_in_through_the_provider(people: People) -> None:
     people.canaries.keep("OIDC state", state)
     code = people.canaries.new("OIDC code")
     answer = await client.get("/admin/sign-in/oidc/back", params={"code": code, "state": state})
-    with _kept(people, "provider", answer) as refused:
-        assert refused.status_code == 400
+    people.keep("provider", answer, status=400)
     client.cookies.clear()
 
 
@@ -134,12 +136,3 @@ async def err(people: People, *, phones: list[str], texts: list[str], unstorable
     for _ in range(5):
         await people.get("/clients/", key=people.canaries.new("wrong key"), params={"phone": phone})
     await people.get("/clients/", headers={"Authorization": f"Basic {people.canaries.new('wrong key')}"})
-
-
-@contextmanager
-def _kept(people: People, what: str, answer: httpx.Response) -> Iterator[httpx.Response]:
-    people.asked += 1
-    people.statuses.add(answer.status_code)
-    if answer.status_code >= 400:
-        people.refusals[f"{what} {people.asked}"] = answer.text
-    yield answer

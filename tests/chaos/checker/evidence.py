@@ -1,30 +1,28 @@
 """Collects the evidence of a fault run: the gateway's ledger, the rows, and the figures of the API and the report."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import msgspec
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chaos.checker.facts import (
     FINAL,
     STATUSES,
-    Absence,
     Action,
     Attempt,
     Client,
     Evidence,
-    Kill,
+    History,
     Mailing,
     Message,
     Receipt,
-    Reported,
     Terms,
     Told,
     ToldDelivery,
@@ -41,23 +39,9 @@ Row = TypeVar("Row", bound=Struct)
 ALWAYS = Day(date(2000, 1, 1), "UTC", datetime(2000, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
 
 
-class History(Struct, frozen=True, kw_only=True):
-    """What only the harness knows, because it was the one who did it; its fields are those of `Evidence`."""
-
-    actions: Sequence[Action] = ()
-    kills: Sequence[Kill] = ()
-    absences: Sequence[Absence] = ()
-    thaws: Sequence[float] = ()
-    locked: Sequence[int] = ()
-    reported: Sequence[Reported] = ()
-    lag_s: float = 0.1
-    lease_left_s: float = 15.0
-
-
 async def collect(sessions: Sessions, api: httpx.AsyncClient, ledger: Path, history: History) -> Evidence:
     """Call when nothing moves any more: the sources are read one after the other. `api` is at `…/mailing/api`."""
-    told = [line async for line in _told_by_statistics(api)]
-    delivery = [line async for line in _told_of_delivery(api)]
+    told, delivery = await _told_by_statistics(api)
     async with snapshot(sessions) as session:
         # between two statements 100,000 rows become objects: seconds on a busy machine
         await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
@@ -70,16 +54,9 @@ async def collect(sessions: Sessions, api: httpx.AsyncClient, ledger: Path, hist
             taken_at=time.time(),
             told=told + await _told_by_report(session),
             receipts=await _rows(session, _RECEIPTS, Receipt),
-            reported=list(history.reported),
             delivery=delivery,
-            actions=list(history.actions),
-            kills=list(history.kills),
-            absences=list(history.absences),
-            thaws=list(history.thaws),
-            locked=frozenset(history.locked),
             resolutions=frozenset(await session.scalars(text(_RESOLVED))),
-            lag_s=history.lag_s,
-            lease_left_s=history.lease_left_s,
+            **asdict(history),
         )
 
 
@@ -137,42 +114,33 @@ def _mailing(row: Any) -> Mailing:  # noqa: ANN401 - a row with every column
     )
 
 
-async def _told_by_statistics(api: httpx.AsyncClient) -> AsyncIterator[Told]:
+async def _told_by_statistics(api: httpx.AsyncClient) -> tuple[list[Told], list[ToldDelivery]]:
+    """Return no deliveries where no receipts are expected."""
+    told, delivery = [], []
     cursor: dict[str, str] = {}
     while True:
         page = (await api.get("/statistics/", params={"limit": "500"} | cursor)).raise_for_status().json()
         if not cursor:
-            yield Told("GET /statistics/", None, _counts(page["messages"]))
+            told.append(Told("GET /statistics/", None, _counts(page["messages"])))
         for line in page["items"]:
             mailing_id = line["mailing_id"]
-            yield Told("a line of GET /statistics/", mailing_id, _counts(line))
+            told.append(Told("a line of GET /statistics/", mailing_id, _counts(line)))
             alone = (await api.get(f"/statistics/{mailing_id}/", params={"limit": 1})).raise_for_status().json()
-            yield Told(f"GET /statistics/{mailing_id}/", mailing_id, _counts(alone["counts"]))
-        if page["next_cursor"] is None:
-            return
-        cursor = {"cursor": page["next_cursor"]}
-
-
-async def _told_of_delivery(api: httpx.AsyncClient) -> AsyncIterator[ToldDelivery]:
-    """Nothing, where no receipts are expected."""
-    cursor: dict[str, str] = {}
-    while True:
-        page = (await api.get("/statistics/", params={"limit": "500"} | cursor)).raise_for_status().json()
-        for line in page["items"]:
+            told.append(Told(f"GET /statistics/{mailing_id}/", mailing_id, _counts(alone["counts"])))
             if line.get("delivery"):
-                yield ToldDelivery("a line of GET /statistics/", line["mailing_id"], **line["delivery"])
+                delivery.append(ToldDelivery("a line of GET /statistics/", mailing_id, **line["delivery"]))
         if page["next_cursor"] is None:
-            return
+            return told, delivery
         cursor = {"cursor": page["next_cursor"]}
 
 
 async def _told_by_report(session: AsyncSession) -> list[Told]:
     """Return the counters, and what ended: over all time that is every row in a final state."""
     figures = await figures_of(session, ALWAYS, taken_at=datetime.now(UTC))
-    told = [Told("the report", None, _counts(msgspec.structs.asdict(figures.totals)))]
+    told = [Told("the report", None, _counts(asdict(figures.totals)))]
     for mailing in figures.mailings:
-        told.append(Told("the report", mailing.id, _counts(msgspec.structs.asdict(mailing.totals))))
-        ended = msgspec.structs.asdict(mailing.ended)
+        told.append(Told("the report", mailing.id, _counts(asdict(mailing.totals))))
+        ended = asdict(mailing.ended)
         told.append(Told("the report's day", mailing.id, {name: ended[name] for name in FINAL}))
     return told
 

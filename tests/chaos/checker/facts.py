@@ -168,12 +168,27 @@ class Absence(Struct, frozen=True):
     until: float
 
 
-class Evidence(Struct, frozen=True, kw_only=True):
+class History(Struct, frozen=True, kw_only=True):
+    """What only the harness knows, because it was the one who did it.
+
+    `lag_s` is how late the gateway may note a call, `lease_left_s` what is left of a lease, at least, when its call
+    begins. `locked` are the messages whose rows somebody else held. `thaws` are the times when a frozen worker went on.
+    """
+
+    actions: list[Action] = []
+    reported: list[Reported] = []
+    kills: list[Kill] = []
+    absences: list[Absence] = []
+    thaws: list[float] = []
+    locked: frozenset[int] = frozenset()
+    lease_left_s: float = 15.0
+    lag_s: float = 0.1
+
+
+class Evidence(History, frozen=True, kw_only=True):
     """Collected when nothing moves any more.
 
-    `resolutions` are the messages an operator decided about, by the event table. `lag_s` is how late the gateway may
-    note a call, `lease_left_s` what is left of a lease, at least, when its call begins. `locked` are the messages whose
-    rows somebody else held. `thaws` are the times when a frozen worker went on. `retry_max_s` is the longest wait
+    `resolutions` are the messages an operator decided about, by the event table. `retry_max_s` is the longest wait
     before another attempt.
     """
 
@@ -185,16 +200,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     taken_at: float
     told: list[Told] = []
     receipts: list[Receipt] = []
-    reported: list[Reported] = []
     delivery: list[ToldDelivery] = []
-    actions: list[Action] = []
-    kills: list[Kill] = []
-    absences: list[Absence] = []
-    thaws: list[float] = []
-    locked: frozenset[int] = frozenset()
     resolutions: frozenset[int] = frozenset()
-    lease_left_s: float = 15.0
-    lag_s: float = 0.1
     retry_max_s: float = 10.0
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from chaos.checker.evidence import History, collect
-from chaos.checker.facts import Absence, Action, Reported, Violation
+from chaos.checker.deeds import Deed, Subject, act
+from chaos.checker.evidence import collect
+from chaos.checker.facts import Absence, Action, History, Reported, Violation
 from chaos.checker.invariants import check
 from chaos.checker.versions import GRACE_S
 from chaos.gateway.receipts import sending_receipts
@@ -48,16 +49,10 @@ class Stage:
     def working(self, **changes: Any) -> AbstractAsyncContextManager[None]:  # noqa: ANN401 - fields of Settings
         return self.worker_of(replace(self.settings, **changes))
 
-    async def act(self, kind: str, method: str, path: str, body: object = None, **ids: int) -> None:
-        """Asks the API, and notes when it had answered; `ids` names the mailing or the client."""
-        resource = f"/{path.split('/')[1]}/{path.split('/')[2]}/"
-        before = (await self.campaign.api.get(resource)).json()
-        asked_at = time.time()
-        answer = await self.campaign.api.request(method, path, json=body)
-        answer.raise_for_status()
-        after = answer.json() if answer.content else None
-        details = {"before": before, "after": after}
-        self.actions.append(Action(kind=kind, at_asked=asked_at, at_answered=time.time(), details=details, **ids))
+    async def act(self, deed: Deed, subject: Subject) -> None:
+        action = await act(self.campaign.api.request, deed, subject)
+        assert action, f"the API refused {deed}"
+        self.actions.append(action)
 
     async def stop_everything(self) -> None:
         await self.campaign.rows("UPDATE gateway SET stopped_at = now(), stopped_by = 'a test'")
@@ -160,7 +155,7 @@ class Stage:
         history = History(
             actions=self.actions,
             absences=self.absences,
-            locked=self.locked,
+            locked=frozenset(self.locked),
             reported=self.reported,
             lag_s=self.lag_s,
             lease_left_s=self.lease_left_s,

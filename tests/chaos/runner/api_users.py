@@ -6,13 +6,14 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import uuid4
 
 import asyncpg
 import httpx
 from msgspec.structs import replace
 
+from chaos.checker.deeds import Deed, Subject, act
 from chaos.checker.facts import Action
 from chaos.runner.environment import Site
 
@@ -21,32 +22,14 @@ AGAIN_S: Final = 0.2
 TRAITS: Final = "id, phone, operator_code, tag, timezone, opted_out"
 
 
-class Subject(NamedTuple):
-    kind: str
-    id: int
-
-    @property
-    def path(self) -> str:
-        return f"/{self.kind}s/{self.id}/"
-
-
-class Deed(NamedTuple):
-    """`kind` as in `facts.Action`; `step` is what follows the subject's path."""
-
-    kind: str
-    method: str
-    step: str = ""
-    body: dict[str, Any] | None = None
-
-
 class People:
     """They ask again until the database is back, and a POST under one key."""
 
-    def __init__(self, here: Site, *, at_once: int) -> None:
+    def __init__(self, here: Site, api: httpx.AsyncClient, *, at_once: int) -> None:
         """`at_once`: fewer than the API has connections to the database, so that those who only look are answered."""
         self.actions: list[Action] = []
         self._here = here
-        self._api = here.api()
+        self._api = api
         self._turns = asyncio.Semaphore(at_once)
         self._imports = asyncio.Semaphore(1)
 
@@ -60,9 +43,9 @@ class People:
         return created
 
     async def do(self, deed: Deed, subject: Subject) -> None:
-        """Ask the API; do not record what it refuses because the mailing is over or the client is gone."""
         async with self._turns:
-            await self._do(deed, subject)
+            if action := await act(self._insist, deed, subject):
+                self.actions.append(action)
 
     async def import_clients(self, zones: dict[int, str], new: Sequence[Sequence[str]]) -> None:
         """One file: clients by id, each with another time zone, and rows of new ones, as `parts.rows` has them.
@@ -90,20 +73,6 @@ class People:
                     if await self._rows(claimed, mailing):
                         break
                 await asyncio.sleep(1)
-
-    async def close(self) -> None:
-        await self._api.aclose()
-
-    async def _do(self, deed: Deed, subject: Subject) -> None:
-        before = await self._insist("GET", subject.path)
-        at_asked = time.time()
-        answer = await self._insist(deed.method, f"{subject.path}{deed.step}", json=deed.body)
-        is_gone = deed.method == "DELETE" and before.is_success and answer.status_code == 404
-        if not answer.is_success and not is_gone:
-            return
-        details = {"before": before.json()} | ({"after": answer.json()} if answer.status_code == 200 else {})
-        ids = {f"{subject.kind}_id": subject.id}
-        self.actions.append(Action(at_answered=time.time(), at_asked=at_asked, kind=deed.kind, details=details, **ids))
 
     async def _import(self, zones: dict[int, str], new: Sequence[Sequence[str]]) -> None:
         known = await self._clients(sorted(zones))

@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+import httpx
+
+from chaos.checker.deeds import CANCEL, DELETE, OPT_OUT, PAUSE, RESUME, Subject, edit
 from chaos.checker.facts import Action
 from chaos.gateway.process import MIX
-from chaos.runner.api_users import Deed, People, Subject
+from chaos.runner.api_users import People
 from chaos.runner.audience import KOLKATA, SHARES, parts, rows
 from chaos.runner.churn import Crowd, hours
 from chaos.runner.environment import Site
@@ -21,27 +24,27 @@ FAILING_LATENCY_S: Final = 1.5
 FAILING_S: Final = 6.0
 FIRST_END_S: Final = 6.0
 MAILINGS: Final = {
-    Kind.pause: Deed("paused", "POST", "pause/"),
-    Kind.resume: Deed("resumed", "POST", "resume/"),
-    Kind.cancel: Deed("cancelled", "POST", "cancel/"),
-    Kind.delete: Deed("deleted", "DELETE"),
+    Kind.pause: PAUSE,
+    Kind.resume: RESUME,
+    Kind.cancel: CANCEL,
+    Kind.delete: DELETE,
 }
 CLIENTS: Final = {
-    Kind.opt_out: Deed("opted_out", "PATCH", body={"opted_out": True}),
-    Kind.delete_client: Deed("deleted", "DELETE"),
-    Kind.move_client: Deed("edited", "PATCH", body={"timezone": "Asia/Tokyo"}),
+    Kind.opt_out: OPT_OUT,
+    Kind.delete_client: DELETE,
+    Kind.move_client: edit(timezone="Asia/Tokyo"),
 }
 
 
 class Campaign:
-    def __init__(self, here: Site, scale: Scale, seed: int) -> None:
+    def __init__(self, here: Site, api: httpx.AsyncClient, scale: Scale, seed: int) -> None:
         self.mailings: dict[str, int] = {}
         self._here = here
         self._scale = scale
         self._seed = seed
         self._parts = parts(scale)
         self._chance = random.Random(seed)  # noqa: S311 - a replay, not a secret
-        self._people = People(here, at_once=scale.people)
+        self._people = People(here, api, at_once=scale.people)
         self._edits = 0
         self._left_out = False
         self._ends_at = datetime.now(UTC) + timedelta(hours=2)
@@ -78,19 +81,16 @@ class Campaign:
     async def plan_anew(self) -> None:
         """Plan the whole audience of the long mailing again, by moving its end on a second."""
         self._edits += 1
-        body = {"ends_at": (self._ends_at + timedelta(seconds=self._edits)).isoformat()}
-        await self._people.do(Deed("edited", "PATCH", body=body), Subject("mailing", self.mailings["long"]))
-
-    async def close(self) -> None:
-        await self._people.close()
+        ends_at = self._ends_at + timedelta(seconds=self._edits)
+        await self._people.do(edit(ends_at=ends_at.isoformat()), Subject("mailing", self.mailings["long"]))
 
     async def _edit(self) -> None:
         """Change the text; leave out half of the audience and take it back in turn."""
         self._edits += 1
         self._left_out = not self._left_out
-        codes = ["916"] if self._left_out else []
-        body = {"text": f"{MARK} edited {self._edits}", "filter": {"tags": ["edited"], "operator_codes": codes}}
-        await self._people.do(Deed("edited", "PATCH", body=body), Subject("mailing", self.mailings["edited"]))
+        half = {"tags": ["edited"], "operator_codes": ["916"] if self._left_out else []}
+        deed = edit(text=f"{MARK} edited {self._edits}", filter=half)
+        await self._people.do(deed, Subject("mailing", self.mailings["edited"]))
 
     async def _stir(self, name: str) -> None:
         """Many mailings to a few clients, or one to many: clients change, and the mailings, while they are planned."""
@@ -102,8 +102,7 @@ class Campaign:
         await self._here.witness.behave(mix=FAILING, latency_s=FAILING_LATENCY_S)
         mailing = await self._people.make_mailing(partial(self._body, name))
         await self._people.see_sent(mailing, within_s=FIRST_END_S)
-        body = {"ends_at": self._ends_at.isoformat()}
-        await self._people.do(Deed("edited", "PATCH", body=body), Subject("mailing", mailing))
+        await self._people.do(edit(ends_at=self._ends_at.isoformat()), Subject("mailing", mailing))
         await asyncio.sleep(FAILING_S)
         await self._here.witness.behave(mix=MIX, latency_s=self._scale.latency_s)
 

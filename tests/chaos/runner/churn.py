@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from chaos.runner.api_users import Deed, People, Subject
+from chaos.checker.deeds import CANCEL, DELETE, OPT_OUT, PAUSE, RESUME, Deed, Subject, edit, from_now
+from chaos.runner.api_users import People
 from chaos.runner.audience import CLOSED, KATHMANDU, MOVING_ZONES, OPEN, SOON, Part, phone_of
 
 HANDS: Final = 6
@@ -19,8 +20,6 @@ NEW_PHONES_FROM: Final = 5_000_000  # more than the phone it begins with
 IMPORTED_FROM: Final = 8_000_000
 IMPORTED: Final = 0.05  # new clients in a file, of those that it moves
 HOURS: Final = timedelta(minutes=14), timedelta(hours=2)  # before and after now, in Kathmandu
-PAUSE, RESUME = Deed("paused", "POST", "pause/"), Deed("resumed", "POST", "resume/")
-CANCEL: Final = Deed("cancelled", "POST", "cancel/")
 HOW_OFTEN: Final = {"move": 40, "opt out": 20, "opt in": 5, "leave": 10, "new phone": 15, "other tag": 5, "old tag": 5}
 
 
@@ -60,23 +59,23 @@ class Crowd:
         yield from chance.sample(
             [
                 PAUSE,
-                _edit(local_window=hours(moved=timedelta(hours=4))),
-                _edit(local_window=None),
-                _edit(filter=self._filter("916")),
-                _edit(filter=self._filter("917")),
-                _edit(ends_at=_in(minutes=60)),
-                _edit(ends_at=_in(minutes=90)),
+                edit(local_window=hours(moved=timedelta(hours=4))),
+                edit(local_window=None),
+                edit(filter=self._filter("916")),
+                edit(filter=self._filter("917")),
+                edit(ends_at=from_now(minutes=60)),
+                edit(ends_at=from_now(minutes=90)),
             ],
             k=EDITS,
         )
         yield RESUME
-        yield _edit(local_window=hours(), filter=self._filter())
+        yield edit(local_window=hours(), filter=self._filter())
         if chance.random() < 0.2:
             yield CANCEL
 
     def _edits_of_one(self, nth: int) -> Sequence[Deed]:
         """Of many: left alone, its end moved on, paused for a moment, cancelled."""
-        moved_on = _edit(ends_at=_in(minutes=0.3)), _edit(ends_at=_in(minutes=60))
+        moved_on = edit(ends_at=from_now(minutes=0.3)), edit(ends_at=from_now(minutes=60))
         return ((), moved_on, (PAUSE, RESUME), (CANCEL,))[nth % 4]
 
     def _filter(self, *codes: str) -> dict[str, Any]:
@@ -102,17 +101,17 @@ class Crowd:
         (kind,) = chance.choices(list(HOW_OFTEN), list(HOW_OFTEN.values()))
         match kind:
             case "leave":
-                return Deed("deleted", "DELETE")
+                return DELETE
             case "opt out":
-                return Deed("opted_out", "PATCH", body={"opted_out": True})
+                return OPT_OUT
             case "opt in":
-                return _edit(opted_out=False)
+                return edit(opted_out=False)
             case "new phone":
-                return _edit(phone=str(phone_of(client) + NEW_PHONES_FROM))
+                return edit(phone=str(phone_of(client) + NEW_PHONES_FROM))
             case "other tag" | "old tag":
-                return _edit(tag=self._part.name if kind == "old tag" else "elsewhere")
+                return edit(tag=self._part.name if kind == "old tag" else "elsewhere")
             case _:
-                return _edit(timezone=chance.choice([OPEN, SOON, CLOSED]))
+                return edit(timezone=chance.choice([OPEN, SOON, CLOSED]))
 
     async def _move_by_file(self, nth: int) -> None:
         """Every seventh client moves, and there are some new ones."""
@@ -135,11 +134,3 @@ def hours(moved: timedelta = timedelta(0)) -> dict[str, str]:
     there = datetime.now(UTC) + KATHMANDU + moved
     before, after = HOURS
     return {"start": f"{there - before:%H:%M}", "end": f"{there + after:%H:%M}"}
-
-
-def _edit(**fields: object) -> Deed:
-    return Deed("edited", "PATCH", body=fields)
-
-
-def _in(*, minutes: float) -> str:
-    return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()

@@ -59,8 +59,7 @@ class Drill:
         return (await self.counts(mailing))["sent"] >= least
 
     async def load_api(self, seconds: float) -> Latencies:
-        base = self.here.api_url.removesuffix("/mailing/api")
-        return await load(base, KEY, PATHS, rate=API_RATE, seconds=seconds)
+        return await load(self.here.url, KEY, PATHS, rate=API_RATE, seconds=seconds)
 
     async def holds(self, query: str) -> bool:
         return bool(await self.value(query))

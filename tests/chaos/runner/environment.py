@@ -48,21 +48,19 @@ class Site:
     workers: list[str]
 
     @property
-    def api_url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.port}/mailing/api"
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.port}"
 
     def api(self) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {KEY}"}
-        return httpx.AsyncClient(base_url=self.api_url, headers=headers, timeout=30, verify=NO_TLS, trust_env=False)
+        return httpx.AsyncClient(
+            base_url=f"{self.url}/mailing/api", headers=headers, timeout=30, verify=NO_TLS, trust_env=False
+        )
 
     @property
     def taking_receipts(self) -> Settings:
         """The API's settings. It takes receipts in Kannel's way; the workers call the gateway by another contract."""
-        return replace(self.settings, gateway_provider="kannel", public_url=self.receipts_url)
-
-    @property
-    def receipts_url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.port}"
+        return replace(self.settings, gateway_provider="kannel", public_url=self.url)
 
     @property
     def reporting(self) -> Settings:
@@ -88,7 +86,7 @@ async def site(
         workers = [f"worker-{number + 1}" for number in range(trial.workers)]
         here = Site(directory, own, proxy, gateway, office, running, settings, workers)
         running.start("api", ["api"], here.taking_receipts)
-        await until_ready(f"http://127.0.0.1:{settings.port}")
+        await until_ready(here.url)
         yield here
 
 

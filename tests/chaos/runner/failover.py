@@ -11,16 +11,15 @@ from typing import Final
 import httpx
 from msgspec import Struct
 
-from chaos.checker.evidence import History, collect
-from chaos.checker.facts import Absence
+from chaos.checker.facts import Absence, History
 from chaos.checker.invariants import check
 from chaos.gateway.ledger import calls_in
 from chaos.runner.drill import Drill
 from chaos.runner.environment import Site, Trial, site
 from chaos.runner.patroni import PatroniCluster, patroni_cluster
-from chaos.runner.report import Promise, table
+from chaos.runner.report import Promise, figure, none, table, within
+from chaos.runner.verdict import gather
 from mailing.database.connections import DRIVER_ERRORS
-from mailing.database.engine import create_engine, sessions
 
 MESSAGES: Final = 20_000
 RATE: Final = 500.0
@@ -120,22 +119,19 @@ async def _without_loss(directory: Path, case: Case) -> list[Promise]:
             again_s = min(call.began_at for call in calls if call.began_at > writes_at) - writes_at
             ambiguous = await drill.value("SELECT count(*) FROM attempt WHERE outcome = 'ambiguous'")
             ended = len(here.processes.ends)
-            violations = await _violations(
-                here, api, cluster.reachable_url(), Absence(fault_at, writes_at + again_s + SETTLED_S)
-            )
+            absence = Absence(fault_at, writes_at + again_s + SETTLED_S)
+            violations = await _violations(here, cluster.reachable_url(), absence)
             repeated = len(calls) - len({call.id for call in calls})
     slowest_s = max(answers.took_ms) / 1000
     statuses = ", ".join(f"{count} x {status}" for status, count in sorted(answers.statuses.items()))
     return [
-        Promise(f"{case.name}: new primary writes", "", f"{writes_at - fault_at:.1f} s after the fault", kept=True),
-        Promise(
-            f"{case.name}: next call after that", f"≤ {case.within_s:g} s", f"{again_s:.1f} s", again_s <= case.within_s
-        ),
-        Promise(f"{case.name}: messages called more than once", "0", str(repeated), repeated == 0),
-        Promise(f"{case.name}: ambiguous attempts", "0", str(ambiguous), ambiguous == 0),
-        Promise(f"{case.name}: processes that ended", "0", str(ended), ended == 0),
-        Promise(f"{case.name}: violations of the invariants", "0", str(violations), violations == 0),
-        Promise(f"{case.name}: API", "", f"slowest answer {slowest_s:.1f} s; {statuses}", kept=True),
+        figure(f"{case.name}: new primary writes", f"{writes_at - fault_at:.1f} s after the fault"),
+        within(f"{case.name}: next call after that", case.within_s, again_s),
+        none(f"{case.name}: messages called more than once", repeated),
+        none(f"{case.name}: ambiguous attempts", ambiguous),
+        none(f"{case.name}: processes that ended", ended),
+        none(f"{case.name}: violations of the invariants", violations),
+        figure(f"{case.name}: API", f"slowest answer {slowest_s:.1f} s; {statuses}"),
     ]
 
 
@@ -165,8 +161,8 @@ async def _with_loss(directory: Path) -> list[Promise]:
         later = [call for call in calls_in(here.witness.ledger) if call.began_at > writes_at]
         missing = await drill.value(MISSING_CLAIMS)
     return [
-        Promise(f"{name}: set aside after the new primary writes", "≤ 10 s", f"{aside_s:.1f} s", aside_s <= 10),
-        Promise(f"{name}: calls since", "0", str(len(later)), not later),
+        within(f"{name}: set aside after the new primary writes", 10, aside_s),
+        none(f"{name}: calls since", len(later)),
         Promise(f"{name}: claims missing at the first look of a worker", "> 0", str(missing), missing > 0),
     ]
 
@@ -217,14 +213,10 @@ async def _is_set_aside(drill: Drill) -> bool:
     return bool(await drill.value("SELECT database_identity = 'restored' FROM installation"))
 
 
-async def _violations(here: Site, api: httpx.AsyncClient, database_url: str, absence: Absence) -> int:
+async def _violations(here: Site, database_url: str, absence: Absence) -> int:
     """Count what the checker of the fault run finds; no worker may run any more.
 
     `database_url` names no node that was stopped: a former primary that is thawed still answers, with its old rows.
     """
     await here.processes.stop(here.workers)
-    engine = create_engine(database_url, application="chaos", pool_size=2)
-    history = History(absences=[absence], lag_s=max(0.1, (await here.witness.summary()).greatest_lag_s))
-    evidence = await collect(sessions(engine), api, here.witness.ledger, history)
-    await engine.dispose()
-    return len(check(evidence))
+    return len(check(await gather(here, database_url, History(absences=[absence]))))

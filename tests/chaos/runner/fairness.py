@@ -8,7 +8,7 @@ from typing import Final
 
 from chaos.runner.drill import Drill, drilling
 from chaos.runner.environment import Trial
-from chaos.runner.report import Promise
+from chaos.runner.report import Promise, figure, within
 
 
 async def fairness(directory: Path) -> list[Promise]:
@@ -27,8 +27,8 @@ async def _beside_a_huge_one(directory: Path) -> list[Promise]:
         await drill.until(lambda: drill.sent(urgent, 100))
         took_s, counts = time.monotonic() - began, await drill.counts(huge)
     return [
-        Promise("100 urgent beside 1,000,000: done", "seconds", f"{took_s:.1f} s", took_s <= 10),
-        Promise("the huge one meanwhile", "", f"{counts['sent']:,} of {counts['planned']:,} planned sent", kept=True),
+        within("100 urgent beside 1,000,000: done", 10, took_s),
+        figure("the huge one meanwhile", f"{counts['sent']:,} of {counts['planned']:,} planned sent"),
     ]
 
 
@@ -51,11 +51,9 @@ async def _beside_many(directory: Path) -> list[Promise]:
         settled_s = float(await drill.value(SETTLED_S.format(ends)))
         waited = await late
     return [
-        Promise(
-            f"urgent beside {MANY} over a slow gateway: first call", "≤ 5 s", _seconds(*began_s), max(began_s) <= 5
-        ),
-        Promise("beside them: an end is settled", "≤ 10 s", _seconds(settled_s), settled_s <= 10),
-        *(Promise(f"beside them: longest wait of {task}", "≤ 5 s", _seconds(s), s <= 5) for task, s in waited.items()),
+        within(f"urgent beside {MANY} over a slow gateway: first call", 5, *began_s),
+        within("beside them: an end is settled", 10, settled_s),
+        *(within(f"beside them: longest wait of {task}", 5, waited_s) for task, waited_s in waited.items()),
     ]
 
 
@@ -82,10 +80,6 @@ async def _latest(drill: Drill, *, seconds: float) -> dict[str, float]:
     return waited
 
 
-def _seconds(*found: float) -> str:
-    return ", ".join(f"{each:.1f} s" for each in found)
-
-
 async def _many_at_once(directory: Path) -> list[Promise]:
     """4,000 mailings of one message each begin in the same second."""
     trial = Trial(name="at-once", messages=1, workers=1, connections=64, latency_s=0.05, kills=0)
@@ -99,9 +93,9 @@ async def _many_at_once(directory: Path) -> list[Promise]:
         first_s = float(await drill.value(FIRST_S) or 60)
         begun = await drill.value("SELECT count(DISTINCT mailing_id) FROM attempt")
     return [
-        Promise("4,000 that begin in one second: first call", "≤ 5 s", _seconds(first_s), first_s <= 5),
-        Promise("4,000: longest transaction of a worker", "≤ 5 s", _seconds(longest_s), longest_s <= 5),
-        Promise("4,000: begun within a minute", "", f"{begun:,}", kept=True),
+        within("4,000 that begin in one second: first call", 5, first_s),
+        within("4,000: longest transaction of a worker", 5, longest_s),
+        figure("4,000: begun within a minute", f"{begun:,}"),
     ]
 
 

@@ -18,6 +18,9 @@ LOOK_EVERY_S: Final = 1.0
 SLICE_S: Final = 5.0
 API_RATE: Final = 10.0
 TROUBLE: Final = (httpx.TransportError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+OLDEST_IDLE_S: Final = """
+    SELECT max(extract(epoch FROM clock_timestamp() - state_change)) FROM pg_stat_activity
+    WHERE datname = current_database() AND state LIKE 'idle in transaction%'"""
 # For small runs: whoever lives calls or gives back within seconds, so what is older was a killed worker's.
 SOONER_FREE: Final = """
     UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
@@ -49,12 +52,12 @@ class Seen(Struct):
 
 
 class Observer:
-    def __init__(self, here: Site, *, messages: int, is_quick: bool) -> None:
+    def __init__(self, here: Site, api: httpx.AsyncClient, *, messages: int, is_quick: bool) -> None:
         self.seen = Seen()
         self._here = here
         self._messages = messages
         self._is_quick = is_quick
-        self._api = here.api()
+        self._api = api
 
     @property
     def progress(self) -> float:
@@ -98,21 +101,15 @@ class Observer:
     async def load_api(self) -> None:
         """Statistics, the list, a message: what dashboards ask all the time."""
         paths = ["/mailing/api/statistics/", "/mailing/api/mailings/", "/mailing/api/messages/1/"]
-        base = self._here.api_url.removesuffix("/mailing/api")
         at = datetime.now(UTC)
-        found = await load(base, KEY, paths, rate=API_RATE, seconds=SLICE_S)
+        found = await load(self._here.url, KEY, paths, rate=API_RATE, seconds=SLICE_S)
         self.seen.slices.append(Slice(at, found))
-
-    async def close(self) -> None:
-        await self._api.aclose()
 
     async def _look(self, connection: asyncpg.Connection) -> None:
         overdue = await connection.fetchval(
             "SELECT extract(epoch FROM now() - min(lease_until)) FROM message WHERE status = 'sending'"
         )
-        idle = await connection.fetchval("""
-            SELECT max(extract(epoch FROM clock_timestamp() - state_change)) FROM pg_stat_activity
-            WHERE datname = current_database() AND state LIKE 'idle in transaction%'""")
+        idle = await connection.fetchval(OLDEST_IDLE_S)
         self.seen.overdue_s = max(self.seen.overdue_s, float(overdue or 0))
         if idle:
             self.seen.idle.append((datetime.now(UTC), float(idle)))
@@ -123,16 +120,16 @@ class Observer:
 
 @asynccontextmanager
 async def observer(here: Site, *, messages: int, is_quick: bool) -> AsyncIterator[Observer]:
-    own = Observer(here, messages=messages, is_quick=is_quick)
-    watches = (own.watch_progress, own.watch_database, own.load_api)
-    tasks = [asyncio.create_task(_again_and_again(watch)) for watch in watches]
-    try:
-        yield own
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await own.close()
+    async with here.api() as api:
+        own = Observer(here, api, messages=messages, is_quick=is_quick)
+        watches = (own.watch_progress, own.watch_database, own.load_api)
+        tasks = [asyncio.create_task(_again_and_again(watch)) for watch in watches]
+        try:
+            yield own
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _again_and_again(look: Callable[[], Awaitable[None]]) -> None:

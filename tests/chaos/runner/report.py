@@ -40,6 +40,20 @@ class Promise(Struct, frozen=True):
     is_timed: bool = False
 
 
+def none(name: str, found: int) -> Promise:
+    return Promise(name, "0", str(found), found == 0)
+
+
+def within(name: str, limit_s: float, *found_s: float) -> Promise:
+    found = ", ".join(f"{each:.1f} s" for each in found_s)
+    return Promise(name, f"≤ {limit_s:g} s", found, max(found_s) <= limit_s)
+
+
+def figure(name: str, found: str) -> Promise:
+    """Measured, and not promised."""
+    return Promise(name, "", found, kept=True)
+
+
 def promises(record: Record) -> list[Promise]:
     return [*_invariants(record), *_duplicates(record), *_recoveries(record), *_api(record), *_coverage(record)]
 
@@ -108,7 +122,7 @@ def _api(record: Record) -> Iterator[Promise]:
     yield Promise("API: internal errors", "0", f"{api.internal_errors} of {api.requests}", api.internal_errors == 0)
     beside = f"{api.failed_beside} ({api.failed} with them)"
     yield Promise("API: failures beside database faults", "0", beside, api.failed_beside == 0)
-    yield Promise("API: p99", "", f"{api.p99:.0f} ms, {api.p99_otherwise:.0f} without outages", kept=True)
+    yield figure("API: p99", f"{api.p99:.0f} ms, {api.p99_otherwise:.0f} without outages")
     if not math.isnan(api.p99_while_hanging):
         ratio = api.p99_while_hanging / api.p99_otherwise
         yield Promise(
@@ -138,7 +152,7 @@ def _coverage(record: Record) -> Iterator[Promise]:
     ):
         yield _all(f"{kind}s", wanted[kind], happened[kind])
     yield _all("messages planned, and final", record.seen.planned, record.seen.final)
-    yield Promise("mailings that are not over", "0", str(record.seen.open), record.seen.open == 0)
+    yield none("mailings that are not over", record.seen.open)
     changes = Counter("clients" if action.client_id else "mailings" for action in record.actions)
     found = f"{changes['clients']} of clients, {changes['mailings']} of mailings"
     yield Promise("changes made by people", "some", found, bool(changes["clients"] and changes["mailings"]))

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from chaos.checker.duplicates import account
-from chaos.checker.evidence import History, collect
-from chaos.checker.facts import Absence, Evidence, Kill, Reported
+from chaos.checker.evidence import collect
+from chaos.checker.facts import Absence, Evidence, History, Kill, Reported
 from chaos.checker.invariants import check
 from chaos.runner.campaign import Campaign
 from chaos.runner.environment import Site, Trial
@@ -27,14 +28,19 @@ QUICK_LEASE_LEFT_S: Final = 5.0  # where leases of the dead are shortened
 
 async def judge(here: Site, campaign: Campaign, record: Record, reported: Sequence[Reported]) -> None:
     """Call when no worker runs any more."""
-    engine = create_engine(here.database.url, application="chaos", pool_size=2)
-    async with here.api() as api:
-        evidence = await collect(
-            sessions(engine), api, here.witness.ledger, await _history(here, campaign, record, reported)
-        )
-    await engine.dispose()
+    evidence = await gather(here, here.database.url, _history(campaign, record, reported))
     (here.directory / "evidence.json").write_bytes(msgspec.json.encode(evidence))
     conclude(evidence, record)
+
+
+async def gather(here: Site, database_url: str, history: History) -> Evidence:
+    """Collect the evidence of a run; the gateway knows how late it may have noted a call."""
+    lag_s = max(LEAST_LAG_S, (await here.witness.summary()).greatest_lag_s)
+    engine = create_engine(database_url, application="chaos", pool_size=2)
+    async with here.api() as api:
+        evidence = await collect(sessions(engine), api, here.witness.ledger, replace(history, lag_s=lag_s))
+    await engine.dispose()
+    return evidence
 
 
 def conclude(evidence: Evidence, record: Record) -> None:
@@ -45,15 +51,14 @@ def conclude(evidence: Evidence, record: Record) -> None:
     record.late_s = [late_while_locked(lock, evidence) for lock in locks]
 
 
-async def _history(here: Site, campaign: Campaign, record: Record, reported: Sequence[Reported]) -> History:
+def _history(campaign: Campaign, record: Record, reported: Sequence[Reported]) -> History:
     return History(
         actions=campaign.actions,
         kills=[Kill(kill.pid, kill.at.timestamp()) for kill in record.kills],
         absences=list(_absences(record)),
         thaws=[each.ended.timestamp() for each in record.happened if each.event.kind is Kind.freeze],
-        locked=record.locked,
-        reported=reported,
-        lag_s=max(LEAST_LAG_S, (await here.witness.summary()).greatest_lag_s),
+        locked=frozenset(record.locked),
+        reported=list(reported),
         lease_left_s=_lease_left_s(record.trial),
     )
 
