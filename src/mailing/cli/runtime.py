@@ -50,14 +50,11 @@ async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
 
 @contextmanager
 def spare_the_collector() -> Iterator[None]:
-    """Collect no garbage while the block imports. Later collections pass over what it made, and are rarer.
+    """Collect no garbage while the block imports. Later collections pass over what it made.
 
-    Imports leave a thousand objects of garbage, and looking for them took a fifth of the API's start. Calls and
-    requests make hardly any cycles: with the defaults collections took a tenth of a worker's processor time, and a
-    third of an API's that takes receipts.
+    Imports leave a thousand objects of garbage, and looking for them took a fifth of the API's start.
     """
     gc.disable()
     yield
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
     gc.enable()
