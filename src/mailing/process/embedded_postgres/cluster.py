@@ -78,29 +78,33 @@ class Cluster:
             )
         return path
 
-    def run(self, tool: str, *arguments: str) -> str | None:
-        """Run a PostgreSQL program. Return its output if it failed.
+    def run(self, program: str, *arguments: str) -> str | None:
+        """Run a PostgreSQL program to its end. Return its output if it failed."""
+        begin = self.log_bytes()
+        return self.output_since(begin) if self.spawn(program, *arguments).wait() else None
 
-        The output goes to a file: a server that the program starts would keep a pipe open.
-        """
+    def spawn(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a PostgreSQL program. Its output goes to the log: a server would keep a pipe open."""
         with self.log.open("ab") as log:
-            begin = log.tell()
-            result = subprocess.run(  # noqa: S603 - a fixed program, no shell
-                [self.binaries.directory / tool, *arguments],
+            return subprocess.Popen(  # noqa: S603 - a fixed program, no shell
+                [self.binaries.directory / program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.data_dir,
                 # neither PGPORT and the like nor our secrets; macOS wants some locale set
                 env={"PATH": os.defpath, "LC_ALL": "C", "PGDATA": str(self.directory)},
-                check=False,
                 start_new_session=True,  # Ctrl-C reaches us alone: half an initdb would be thrown away
                 user=self._account.uid,
                 group=self._account.gid,
                 extra_groups=self._account.groups,
             )
-        if result.returncode == 0:
-            return None
+
+    def log_bytes(self) -> int:
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def output_since(self, begin: int) -> str:
+        """Return what was written to the log after its first `begin` bytes."""
         with self.log.open("rb") as log:
             log.seek(begin)
             return log.read().decode(errors="replace")
