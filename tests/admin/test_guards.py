@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from litestar import Litestar
 from litestar._parsers import parse_url_encoded_form_data
+from playwright.async_api import Browser as Chromium
 
 from mailing.admin.viewer import encode_address, local_path
 from mailing.database.engine import Sessions
 from support.admin import Browser
-from support.browser import CHROMIUM, WITHOUT, chromium
+from support.browser import CHROMIUM, WITHOUT
 from support.users import PASSWORD, made
 
 FORM = {"language": "ru", "next": "/admin/clients?tag=vip"}
@@ -134,16 +135,17 @@ async def test_a_stranger_is_sent_to_the_sign_in_by_one_line_of_ascii(stranger: 
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
-async def test_a_browser_comes_to_the_page_whose_name_is_not_ascii(address: str, sessions: Sessions) -> None:
+async def test_a_browser_comes_to_the_page_whose_name_is_not_ascii(
+    address: str, sessions: Sessions, chromium: Chromium
+) -> None:
     await made(sessions)
-    async with chromium() as browser:
-        page = await browser.new_page(locale="en")
-        await page.goto(f"{address}/admin/sign-in?next=/admin/clients%3Ftag%3D\N{CYRILLIC SMALL LETTER YA}")
-        await page.get_by_label("Name").fill("anna")
-        await page.get_by_label("Password").fill(PASSWORD)
-        await page.get_by_role("button", name="Sign in").click()
-        await page.wait_for_url("**/admin/clients?tag=%D1%8F")
-        assert await page.get_by_role("heading", level=1).inner_text() == "Clients"
+    page = await chromium.new_page(locale="en")
+    await page.goto(f"{address}/admin/sign-in?next=/admin/clients%3Ftag%3D\N{CYRILLIC SMALL LETTER YA}")
+    await page.get_by_label("Name").fill("anna")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.wait_for_url("**/admin/clients?tag=%D1%8F")
+    assert await page.get_by_role("heading", level=1).inner_text() == "Clients"
 
 
 @pytest.mark.parametrize(

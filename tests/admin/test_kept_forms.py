@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from litestar import Litestar
+from playwright.async_api import Browser as Chromium
 from playwright.async_api import expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
 from support.admin import Browser, browser_at, mailing_form
-from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, watched
 from support.rows import run, value
 from support.users import PASSWORD, add_user
 
@@ -126,34 +127,33 @@ async def test_typing_past_the_session_leaves_the_page_as_it_is(engine: AsyncEng
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("script", [True, False])
 async def test_in_a_browser_a_double_click_and_an_ended_session(
-    address: str, engine: AsyncEngine, sessions: Sessions, script: bool
+    address: str, engine: AsyncEngine, sessions: Sessions, chromium: Chromium, script: bool
 ) -> None:
     async with transaction(sessions) as session:
         await add_user(session, "anna", Role.ADMIN)
-    async with chromium() as browser:
-        context = await browser.new_context(locale="en-GB", java_script_enabled=script)
-        page = await context.new_page()
-        seen = watched(page)
-        page.set_default_timeout(60_000)
-        await page.goto(f"{address}/admin/account")
-        await page.get_by_label("Name").fill("anna")
-        await page.get_by_label("Password").fill(PASSWORD)
-        await page.get_by_role("button", name="Sign in", exact=True).click()
-        await page.wait_for_url(f"{address}/admin/account")
-        await page.goto(f"{address}/admin/mailings/new")
-        await page.get_by_label("Text", exact=True).fill(TEXT)
-        await run(engine, "DELETE FROM user_session")
-        button = page.get_by_role("button", name="Create the mailing")
-        await button.click()
-        await page.get_by_label("Name").fill("anna")
-        await page.get_by_label("Password").fill(PASSWORD)
-        await page.get_by_role("button", name="Sign in", exact=True).click()
-        if not script:
-            await page.get_by_role("button", name="Back to the form").click()
-        await expect(page.get_by_label("Text", exact=True)).to_have_value(TEXT, timeout=60_000)
-        assert await value(engine, "SELECT count(*) FROM mailing") == 0
-        await button.dblclick()
-        await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
-        assert await value(engine, "SELECT count(*) FROM mailing") == 1
-        assert await value(engine, "SELECT text FROM mailing") == TEXT
-        assert seen.blocked == []
+    context = await chromium.new_context(locale="en-GB", java_script_enabled=script)
+    page = await context.new_page()
+    seen = watched(page)
+    page.set_default_timeout(60_000)
+    await page.goto(f"{address}/admin/account")
+    await page.get_by_label("Name").fill("anna")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in", exact=True).click()
+    await page.wait_for_url(f"{address}/admin/account")
+    await page.goto(f"{address}/admin/mailings/new")
+    await page.get_by_label("Text", exact=True).fill(TEXT)
+    await run(engine, "DELETE FROM user_session")
+    button = page.get_by_role("button", name="Create the mailing")
+    await button.click()
+    await page.get_by_label("Name").fill("anna")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in", exact=True).click()
+    if not script:
+        await page.get_by_role("button", name="Back to the form").click()
+    await expect(page.get_by_label("Text", exact=True)).to_have_value(TEXT, timeout=60_000)
+    assert await value(engine, "SELECT count(*) FROM mailing") == 0
+    await button.dblclick()
+    await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
+    assert await value(engine, "SELECT count(*) FROM mailing") == 1
+    assert await value(engine, "SELECT text FROM mailing") == TEXT
+    assert seen.blocked == []

@@ -1,15 +1,13 @@
 """A phone's narrow screen: who administers can do it there, in both languages, and no page has a barrier."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from support.browser import CHROMIUM, WITHOUT, barriers, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, barriers, watched
 from support.rows import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
@@ -25,11 +23,10 @@ WORDS = {
 
 
 @pytest.fixture(params=WORDS)
-async def page(request: pytest.FixtureRequest, sessions: Sessions) -> AsyncIterator[Page]:
+async def page(request: pytest.FixtureRequest, sessions: Sessions, chromium: Browser) -> Page:
     async with transaction(sessions) as session:
         await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
-    async with chromium() as browser:
-        yield await browser.new_page(viewport={"width": 360, "height": 740}, locale=request.param)
+    return await chromium.new_page(viewport={"width": 360, "height": 740}, locale=request.param)
 
 
 async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(

@@ -1,14 +1,13 @@
 """The pages that follow what happens, in a real browser under their strict policy."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Browser, Page, Route, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
-from support.browser import CHROMIUM, WITHOUT, barriers, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, barriers, watched
 from support.rows import add_client, add_mailing, add_messages, run
 from support.users import made, signed_in
 
@@ -18,13 +17,12 @@ expect.set_options(timeout=30_000)
 
 
 @pytest.fixture
-async def page(address: str, sessions: Sessions) -> AsyncIterator[Page]:
+async def page(address: str, sessions: Sessions, chromium: Browser) -> Page:
     """Somebody with every right is signed in."""
     token = await signed_in(sessions, await made(sessions))
-    async with chromium() as browser:
-        page = await browser.new_page(locale="en")
-        await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
-        yield page
+    page = await chromium.new_page(locale="en")
+    await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
+    return page
 
 
 async def test_a_mailings_page_follows_it_to_its_end_and_rests(address: str, engine: AsyncEngine, page: Page) -> None:

@@ -2,18 +2,17 @@
 
 import os
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from support.browser import CHROMIUM, WITHOUT, Seen, barriers, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, Seen, barriers, watched
 from support.campaign import Campaign
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
@@ -55,9 +54,8 @@ class Operator:
 
 
 @pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with chromium() as browser:
-        yield await browser.new_page(viewport={"width": 1280, "height": 900}, locale="en-GB")
+async def page(chromium: Browser) -> Page:
+    return await chromium.new_page(viewport={"width": 1280, "height": 900}, locale="en-GB")
 
 
 @pytest.fixture

@@ -2,18 +2,16 @@
 
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from support.browser import CHROMIUM, WITHOUT, Seen, barriers, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, Seen, barriers, watched
 from support.campaign import Campaign
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
@@ -59,19 +57,17 @@ class Person:
 
 
 @pytest.fixture
-async def people(address: str, sessions: Sessions) -> AsyncIterator[tuple[Person, Person]]:
+async def people(address: str, sessions: Sessions, chromium: Browser) -> tuple[Person, Person]:
     """Sign in an editor and a sender."""
-    async with AsyncExitStack() as stack:
-        browser = await stack.enter_async_context(chromium())
-        found = []
-        for name, role in (("edith", Role.EDITOR), ("sam", Role.SENDER)):
-            async with transaction(sessions) as session:
-                await users.create(session, name, role=role, password=PASSWORD, by="tests")
-            context = await browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
-            person = Person(await context.new_page(), address, name)
-            await person.sign_in()
-            found.append(person)
-        yield found[0], found[1]
+    found = []
+    for name, role in (("edith", Role.EDITOR), ("sam", Role.SENDER)):
+        async with transaction(sessions) as session:
+            await users.create(session, name, role=role, password=PASSWORD, by="tests")
+        context = await chromium.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+        person = Person(await context.new_page(), address, name)
+        await person.sign_in()
+        found.append(person)
+    return found[0], found[1]
 
 
 async def test_an_editor_writes_and_a_sender_reads_and_releases(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import httpx
 import psycopg
@@ -22,6 +23,9 @@ from support.databases import Database, kept_connections
 from support.logs import log_plainly
 from support.postgres import URL
 from support.processes import until
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -114,6 +118,22 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """Run the whole API in this process; the client has a full-rights key."""
     async with running_api(settings) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+async def _started_chromium() -> AsyncIterator["Browser"]:
+    from support.browser import chromium  # noqa: PLC0415 - loads playwright
+
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def chromium(_started_chromium: "Browser") -> AsyncIterator["Browser"]:
+    """Lend the process's browser. What a test opens in it is closed after it."""
+    yield _started_chromium
+    for context in _started_chromium.contexts:
+        await context.close()
 
 
 @pytest.fixture

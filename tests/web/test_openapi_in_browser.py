@@ -1,13 +1,12 @@
 """Both pages in a real browser under their strict policy: they render, search and call; no request leaves the host."""
 
-from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from mailing.settings import Settings
-from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)]
 
@@ -16,9 +15,8 @@ expect.set_options(timeout=30_000)
 
 
 @pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with chromium() as browser:
-        yield await browser.new_page(viewport={"width": 1400, "height": 1000})
+async def page(chromium: Browser) -> Page:
+    return await chromium.new_page(viewport={"width": 1400, "height": 1000})
 
 
 async def authorize(page: Page, key: str) -> None:

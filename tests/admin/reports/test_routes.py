@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
+from playwright.async_api import Browser as Chromium
 from playwright.async_api import expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -13,7 +14,7 @@ from mailing.database.engine import Sessions
 from mailing.settings import Settings
 from support.admin import Browser, browser_at
 from support.api import running_app
-from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, watched
 from support.markup import words
 from support.rows import add_mailing, add_messages, run
 from support.users import made, signed_in
@@ -148,17 +149,16 @@ async def token_of_a_viewer(sessions: Sessions) -> str:
 
 @pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 async def test_a_browser_shows_the_mail_inside_the_page_and_runs_nothing_of_it(
-    address: str, engine: AsyncEngine, sessions: Sessions
+    address: str, engine: AsyncEngine, sessions: Sessions, chromium: Chromium
 ) -> None:
     token = await token_of_a_viewer(sessions)
     mailing_id = await add_mailing(engine, text=f"Autumn {EVIL}")
     await add_messages(engine, mailing_id, ["sent"])
-    async with chromium() as browser:
-        page = await browser.new_page(locale="en")
-        await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
-        seen = watched(page)
-        await page.goto(f"{address}/admin/reports")
-        await page.get_by_role("link", name="Today so far").click()
-        mail = page.frame_locator("iframe.mail")
-        await expect(mail.get_by_text(f"Autumn {EVIL}")).to_be_visible()
-        assert (seen.complaints, seen.blocked) == ([], [])
+    page = await chromium.new_page(locale="en")
+    await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
+    seen = watched(page)
+    await page.goto(f"{address}/admin/reports")
+    await page.get_by_role("link", name="Today so far").click()
+    mail = page.frame_locator("iframe.mail")
+    await expect(mail.get_by_text(f"Autumn {EVIL}")).to_be_visible()
+    assert (seen.complaints, seen.blocked) == ([], [])

@@ -1,14 +1,13 @@
 """A form that outlived its session is there again after the sign-in through the identity provider, in a browser."""
 
 import re
-from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.settings import Settings
-from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, watched
 from support.identity_provider import with_sign_in_at
 from support.rows import run, value
 
@@ -30,13 +29,12 @@ def settings(settings: Settings, issuer: str) -> Settings:
 
 
 @pytest.fixture
-async def context(request: pytest.FixtureRequest) -> AsyncIterator[BrowserContext]:
+async def context(request: pytest.FixtureRequest, chromium: Browser) -> BrowserContext:
     """With or without script."""
-    async with chromium() as browser:
-        context = await browser.new_context(locale="en-GB", java_script_enabled=request.param)
-        context.set_default_timeout(60_000)
-        await context.route("https://cdn.jsdelivr.net/**", lambda route: route.abort())  # the provider's style
-        yield context
+    context = await chromium.new_context(locale="en-GB", java_script_enabled=request.param)
+    context.set_default_timeout(60_000)
+    await context.route("https://cdn.jsdelivr.net/**", lambda route: route.abort())  # the provider's style
+    return context
 
 
 @pytest.mark.parametrize("context", [True, False], ids=["script", "no script"], indirect=True)
