@@ -1,6 +1,5 @@
 """An operator's whole campaign in a real browser, with a real worker and a real gateway."""
 
-import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,45 +11,26 @@ from playwright.async_api import Browser, Page, expect
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from support.browser import CHROMIUM, WITHOUT, Seen, barriers, watched
+from support.browser import CHROMIUM, PASSWORD, WITHOUT, Visitor
 from support.campaign import Campaign
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
-PASSWORD = "correct horse battery staple"
-SHOTS = os.environ.get("MAILING_TEST_SHOTS")  # a directory: every page seen is kept there as a picture
 expect.set_options(timeout=60_000)
 
 
-class Operator:
-    """Anna at her browser. Every page she sees must be accessible."""
-
-    def __init__(self, page: Page, address: str) -> None:
-        self.page = page
-        self.address = address
-        self.shots = 0
-
-    async def sign_in(self) -> None:
-        await self.page.goto(f"{self.address}/admin/clients")
-        await self.page.get_by_label("Name").fill("anna")
-        await self.page.get_by_label("Password").fill(PASSWORD)
-        await self.look("sign-in")
-        await self.press("Sign in")
-
-    async def press(self, name: str) -> None:
-        await self.page.locator("main").get_by_role("button", name=name, exact=True).click()
+class Operator(Visitor):
+    shots = 0
 
     async def follow(self, name: str) -> None:
         link = self.page.get_by_role("link", name=name, exact=True).first
         there = await link.get_attribute("href")
         await link.click()
-        await self.page.wait_for_url(f"{self.address}{there}")
+        await self.page.wait_for_url(f"**{there}")
 
     async def look(self, name: str) -> None:
-        assert await barriers(self.page) == [], name
-        if SHOTS:
-            self.shots += 1
-            await self.page.screenshot(path=Path(SHOTS) / f"{self.shots:02}-{name}.png", full_page=True)
+        self.shots += 1
+        await self.examine(f"{self.shots:02}-{name}")
 
 
 @pytest.fixture
@@ -62,12 +42,11 @@ async def page(chromium: Browser) -> Page:
 async def anna(page: Page, address: str, sessions: Sessions) -> Operator:
     async with transaction(sessions) as session:
         await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
-    return Operator(page, address)
+    return Operator(page, address, "anna")
 
 
 async def test_an_operator_runs_a_campaign(anna: Operator, campaign: Campaign, tmp_path: Path) -> None:
-    seen = watched(anna.page)
-    await anna.sign_in()
+    await anna.sign_in("clients")
     await expect(anna.page.get_by_role("heading", name="Clients")).to_be_visible()
     async with campaign.working():
         await upload(anna, people(tmp_path / "people.csv"))
@@ -96,9 +75,9 @@ async def test_an_operator_runs_a_campaign(anna: Operator, campaign: Campaign, t
     await switch_language(anna)
     await anna.page.get_by_role("button", name="Выйти", exact=True).click()
     await expect(anna.page.get_by_role("heading", name="Вход")).to_be_visible()
-    await anna.page.goto(f"{anna.address}/admin/clients")
+    await anna.page.goto(f"{anna.address}/clients")
     await expect(anna.page.get_by_role("heading", name="Вход")).to_be_visible()
-    assert_clean(seen, anna.address)
+    assert_clean(anna)
 
 
 def people(path: Path) -> Path:
@@ -115,7 +94,7 @@ ZONES = ("Europe/Moscow", "Asia/Omsk", "Asia/Vladivostok")
 
 async def upload(anna: Operator, file: Path) -> None:
     await anna.look("clients-empty")
-    await anna.page.goto(f"{anna.address}/admin/clients/upload")
+    await anna.page.goto(f"{anna.address}/clients/upload")
     await anna.page.get_by_label("CSV file").set_input_files(file)
     await anna.look("upload")
     await anna.press("Upload and check")
@@ -134,7 +113,7 @@ async def upload(anna: Operator, file: Path) -> None:
 
 async def create(anna: Operator, text: str, *, in_a_window: bool = False, hours_ahead: int = 0) -> int:
     page = anna.page
-    await page.goto(f"{anna.address}/admin/mailings/new")
+    await page.goto(f"{anna.address}/mailings/new")
     await page.get_by_label("Text").fill(text)
     await page.get_by_label("Time zone of these times").fill("UTC")
     now = datetime.now(UTC)
@@ -169,7 +148,7 @@ async def finished(anna: Operator) -> None:
 
 
 async def read_a_story(anna: Operator, mailing: int) -> None:
-    await anna.page.goto(f"{anna.address}/admin/mailings/{mailing}/messages")
+    await anna.page.goto(f"{anna.address}/mailings/{mailing}/messages")
     await expect(anna.page.locator("main table").get_by_text("failed").first).to_be_visible()
     await anna.look("messages")
     await anna.page.locator("main table a").first.click()
@@ -180,23 +159,23 @@ async def read_a_story(anna: Operator, mailing: int) -> None:
 
 async def tour(anna: Operator) -> None:
     for path in ("", "clients", "mailings", "statistics", "gateway", "gateway/stop", "users", "keys", "account"):
-        answer = await anna.page.goto(f"{anna.address}/admin/{path}")
+        answer = await anna.page.goto(f"{anna.address}/{path}")
         assert answer
         assert answer.status == 200
         await anna.look(path.replace("/", "-") or "start")
 
 
 async def switch_language(anna: Operator) -> None:
-    await anna.page.goto(f"{anna.address}/admin/mailings")
+    await anna.page.goto(f"{anna.address}/mailings")
     await anna.page.get_by_role("button", name="Русский").click()
     await expect(anna.page.get_by_role("heading", name="Рассылки")).to_be_visible()
     await anna.page.set_viewport_size({"width": 390, "height": 844})
     await anna.page.emulate_media(color_scheme="dark")
     for path in ("", "clients", "mailings", "mailings/1", "mailings/new", "statistics", "gateway", "account"):
-        await anna.page.goto(f"{anna.address}/admin/{path}")
+        await anna.page.goto(f"{anna.address}/{path}")
         await anna.look(f"ru-{path.replace('/', '-') or 'start'}")
 
 
-def assert_clean(seen: Seen, address: str) -> None:
-    assert (seen.complaints, seen.blocked) == ([], [])
-    assert seen.asked == {urlsplit(address).netloc}
+def assert_clean(anna: Operator) -> None:
+    assert (anna.seen.complaints, anna.seen.blocked) == ([], [])
+    assert anna.seen.asked == {urlsplit(anna.address).netloc}

@@ -1,43 +1,25 @@
 """An editor writes, a sender reads and releases: in a real browser, with a real worker and a real gateway."""
 
-import os
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from support.browser import CHROMIUM, WITHOUT, Seen, barriers, watched
+from support.browser import CHROMIUM, PASSWORD, WITHOUT, Visitor
 from support.campaign import Campaign
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
-PASSWORD = "correct horse battery staple"
-SHOTS = os.environ.get("MAILING_TEST_SHOTS")  # a directory: every page seen is kept there as a picture
 SIZES = ((1280, 900), (390, 844))
 LANGUAGES = {"en": "English", "ru": "Русский"}
 
 
-class Person:
-    """At a browser of their own. Every page they see must be accessible, in both languages, on desk and phone."""
-
-    def __init__(self, page: Page, address: str, name: str) -> None:
-        self.page, self.address, self.name = page, f"{address}/admin", name
-        self.seen: Seen = watched(page)
-
-    async def sign_in(self) -> None:
-        await self.page.goto(f"{self.address}/account")
-        await self.page.get_by_label("Name").fill(self.name)
-        await self.page.get_by_label("Password").fill(PASSWORD)
-        await self.press("Sign in")
-        await self.page.wait_for_url(f"{self.address}/account")
-
-    async def press(self, name: str) -> None:
-        await self.page.locator("main").get_by_role("button", name=name, exact=True).click()
+class Person(Visitor):
+    """Looks at a page in both languages, on desk and phone."""
 
     async def look(self, path: str, *, called: str) -> None:
         """End in English, at a desk's screen size."""
@@ -48,12 +30,7 @@ class Person:
             await self.page.wait_for_load_state()
             for width, height in reversed(SIZES):
                 await self.page.set_viewport_size({"width": width, "height": height})
-                await self._look(f"{called}-{self.name}-{language}-{width}")
-
-    async def _look(self, called: str) -> None:
-        assert await barriers(self.page) == [], called
-        if SHOTS:
-            await self.page.screenshot(path=Path(SHOTS) / f"{called}.png", full_page=True)
+                await self.examine(f"{called}-{self.name}-{language}-{width}")
 
 
 @pytest.fixture
@@ -65,7 +42,7 @@ async def people(address: str, sessions: Sessions, chromium: Browser) -> tuple[P
             await users.create(session, name, role=role, password=PASSWORD, by="tests")
         context = await chromium.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
         person = Person(await context.new_page(), address, name)
-        await person.sign_in()
+        await person.sign_in("account")
         found.append(person)
     return found[0], found[1]
 

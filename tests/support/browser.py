@@ -3,10 +3,12 @@
 The same engine without windows starts, and opens a page, in half the processor time.
 """
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
@@ -15,6 +17,8 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--renderer-process-limit=1")
+PASSWORD = "correct horse battery staple"
+SHOTS = os.environ.get("MAILING_TEST_SHOTS")  # a directory: every page examined is kept there as a picture
 WITHOUT = "no chromium is on PATH, so no page was rendered"
 
 
@@ -61,6 +65,30 @@ async def barriers(page: Page) -> list[str]:
     wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     too_wide = [f"{page.url} is {wide} pixels wider than the screen"] if wide > 0 else []
     return too_wide + [f"{page.url}: {each['id']}: {each['nodes'][0]['html'][:150]}" for each in found]
+
+
+class Visitor:
+    """A user at a browser. `address` is the admin page's. Every page that is examined must be accessible."""
+
+    def __init__(self, page: Page, address: str, name: str) -> None:
+        self.page, self.address, self.name = page, f"{address}/admin", name
+        self.seen = watched(page)
+
+    async def sign_in(self, path: str) -> None:
+        await self.page.goto(f"{self.address}/{path}")
+        await self.page.get_by_label("Name").fill(self.name)
+        await self.page.get_by_label("Password").fill(PASSWORD)
+        await self.examine(f"sign-in-{self.name}")
+        await self.press("Sign in")
+        await self.page.wait_for_url(f"{self.address}/{path}")
+
+    async def press(self, name: str) -> None:
+        await self.page.locator("main").get_by_role("button", name=name, exact=True).click()
+
+    async def examine(self, called: str) -> None:
+        assert await barriers(self.page) == [], called
+        if SHOTS:
+            await self.page.screenshot(path=Path(SHOTS) / f"{called}.png", full_page=True)
 
 
 @asynccontextmanager
