@@ -93,23 +93,24 @@ _PLAN = text(f"""
     INSERT INTO message AS m (id, mailing_id, client_id, status, due_at, closes_at, wait_reason, finished_at,
                               reason_code, reason_params)
     OVERRIDING SYSTEM VALUE
-    SELECT * FROM (
-        SELECT nextval('message_id_seq') AS message_id, CAST(:mailing_id AS bigint), c.id,
-               CASE WHEN o.never THEN 'expired' ELSE 'pending' END,
-               coalesce(o.opens_at, now()),
-               CASE WHEN o.timezone IS NULL OR {HAS_FORMER} THEN '-infinity' ELSE coalesce(o.closes_at, now()) END,
-               CASE WHEN o.opens_at > now() THEN 'window' END,
-               CASE WHEN o.never THEN now() END, o.reason_code, CAST(o.reason_params AS jsonb)
-        FROM client c
-        LEFT JOIN (
-            SELECT *, opens_at IS NULL AS never
-            FROM unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
-                        CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))
-                AS z (timezone, opens_at, closes_at, reason_code, reason_params)
-        ) o ON o.timezone = c.timezone
-        WHERE {{scan}} AND NOT c.opted_out AND {IS_SELECTED}
-        ORDER BY {{order}}
-    ) numbered ORDER BY message_id
+    SELECT n.message_id, CAST(:mailing_id AS bigint), n.id,
+           CASE WHEN o.never THEN 'expired' ELSE 'pending' END,
+           coalesce(o.opens_at, now()),
+           CASE WHEN o.timezone IS NULL OR n.has_former THEN '-infinity' ELSE coalesce(o.closes_at, now()) END,
+           CASE WHEN o.opens_at > now() THEN 'window' END,
+           CASE WHEN o.never THEN now() END, o.reason_code, CAST(o.reason_params AS jsonb)
+    FROM (
+        SELECT * FROM (
+            SELECT nextval('message_id_seq') AS message_id, c.id, c.timezone, {HAS_FORMER} AS has_former
+            FROM client c WHERE {{scan}} AND NOT c.opted_out AND {IS_SELECTED}
+            ORDER BY {{order}}
+        ) numbered ORDER BY message_id
+    ) n LEFT JOIN (
+        SELECT *, opens_at IS NULL AS never
+        FROM unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
+                    CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))
+            AS z (timezone, opens_at, closes_at, reason_code, reason_params)
+    ) o ON o.timezone = n.timezone
     {{on_conflict}}
 """)  # noqa: S608 - composed from a constant
 
