@@ -15,7 +15,7 @@ import msgspec
 from yarl import URL
 
 from mailing import failpoints
-from mailing.database.monotonic import ticks
+from mailing.gateway.deadline import Deadline, Deadlines
 from mailing.gateway.http_transport import (
     TRANSPORT_ERRORS,
     Exchange,
@@ -79,6 +79,7 @@ class GatewayClient:
         self._origin = origin
         self._timeout_s = timeout_s
         self._free_connections = asyncio.Semaphore(concurrency)
+        self._deadlines = Deadlines()
         self._transport: HttpTransport | None = None
 
     async def __aenter__(self) -> Self:
@@ -95,6 +96,7 @@ class GatewayClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._deadlines.close()
         if self._transport is not None:
             await self._transport.close()
         self._transport = None
@@ -124,11 +126,11 @@ class GatewayClient:
         limit = self._provider.max_text_length
         if limit is not None and len(text) > limit:
             return Answer(Outcome.refused, reason=ReasonCode.text_too_long, facts={"max_length": limit})
-        deadline = _Deadline(self._timeout_s, time_left_s=time_left_s)
+        deadline = Deadline(self._deadlines, timeout_s=self._timeout_s, time_left_s=time_left_s)
         payload = partial(self._payload, self._transport, message_id, phone, text, refusals)
         request = _Request(self._provider, message_id, payload, deadline, before_send)
         try:
-            async with asyncio.timeout(deadline.remaining_s) as deadline.timeout, self._free_connections:
+            async with deadline, self._free_connections:
                 return await self._exchange(self._transport, request)
         except TimeoutError:
             if deadline.suspended:
@@ -156,39 +158,6 @@ class GatewayClient:
         return transport.post(self._provider.encode(outgoing))
 
 
-class _Deadline:
-    """Bounds a call by the timeout and by its message's end. `before_send` is bounded by the message's end alone."""
-
-    timeout: asyncio.Timeout
-
-    def __init__(self, timeout_s: float, *, time_left_s: float) -> None:
-        self.allowed_s = min(timeout_s, time_left_s)
-        self.suspended = False  # during `before_send`
-        self._end = ticks() + time_left_s
-        self._deadline = ticks() + self.allowed_s
-
-    @property
-    def remaining_s(self) -> float:
-        return self._deadline - ticks()
-
-    @property
-    def message_end_in_s(self) -> float:
-        return self._end - ticks()
-
-    async def suspend_for(self, permission: Awaitable[bool]) -> bool:
-        """Wait for the permission, at most until the message's end, and extend the call's deadline by that time."""
-        asked_at, self.suspended = ticks(), True
-        self._reschedule(self._end - asked_at)
-        permitted = await permission
-        self.suspended = False
-        self._deadline = min(self._deadline + ticks() - asked_at, self._end)
-        self._reschedule(self.remaining_s)
-        return permitted
-
-    def _reschedule(self, within_s: float) -> None:
-        self.timeout.reschedule(asyncio.get_running_loop().time() + within_s)
-
-
 class _Request:
     """One request, and how far it has come."""
 
@@ -197,7 +166,7 @@ class _Request:
         provider: Provider,
         message_id: int,
         payload: Callable[[float], bytes],
-        deadline: _Deadline,
+        deadline: Deadline,
         before_send: BeforeSend,
     ) -> None:
         self.missing = ReasonCode.no_free_connection

@@ -1,0 +1,96 @@
+"""How long a call may take. All calls share one timer: a timer for each cost 7 µs a call with uvloop."""
+
+import asyncio
+from collections.abc import Awaitable
+from types import TracebackType
+from typing import Self
+
+from mailing.database.monotonic import ticks
+
+
+class Deadlines:
+    """The deadlines of the calls under way, and a timer for the first. It stays set for a call that has ended."""
+
+    def __init__(self) -> None:
+        self._running: set[Deadline] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+
+    def add(self, deadline: "Deadline") -> None:
+        """Expire the deadline in time, unless it is removed before. Add it again if it now expires earlier."""
+        self._running.add(deadline)
+        if deadline.expires_at < self._timer_at:
+            self._set_timer(deadline.expires_at)
+
+    def remove(self, deadline: "Deadline") -> None:
+        self._running.discard(deadline)
+
+    def close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, float("inf")
+
+    def _set_timer(self, at: float) -> None:
+        self.close()
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - ticks()), self._expire)
+
+    def _expire(self) -> None:
+        self.close()
+        now = ticks()
+        for deadline in [each for each in self._running if each.expires_at <= now]:
+            self._running.remove(deadline)
+            deadline.expire()
+        if self._running:
+            self._set_timer(min(each.expires_at for each in self._running))
+
+
+class Deadline:
+    """Bounds a call by the timeout and by its message's end. `before_send` is bounded by the message's end alone.
+
+    The block of `async with` raises TimeoutError when it is over.
+    """
+
+    def __init__(self, deadlines: Deadlines, *, timeout_s: float, time_left_s: float) -> None:
+        self.allowed_s = min(timeout_s, time_left_s)
+        self.suspended = False  # during `before_send`
+        self._deadlines = deadlines
+        self._timeout = asyncio.timeout(None)
+        now = ticks()
+        self._end = now + time_left_s
+        self._deadline = now + self.allowed_s
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._deadlines.add(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._deadlines.remove(self)
+        await self._timeout.__aexit__(kind, error, trace)
+
+    @property
+    def expires_at(self) -> float:
+        return self._end if self.suspended else self._deadline
+
+    @property
+    def remaining_s(self) -> float:
+        return self._deadline - ticks()
+
+    @property
+    def message_end_in_s(self) -> float:
+        return self._end - ticks()
+
+    async def suspend_for(self, permission: Awaitable[bool]) -> bool:
+        """Wait for the permission, at most until the message's end, and extend the call's deadline by that time."""
+        asked_at, self.suspended = ticks(), True
+        permitted = await permission
+        self.suspended = False
+        self._deadline = min(self._deadline + ticks() - asked_at, self._end)
+        self._deadlines.add(self)
+        return permitted
+
+    def expire(self) -> None:
+        self._timeout.reschedule(asyncio.get_running_loop().time())
