@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -97,25 +98,16 @@ async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(
 
         await until(are_answered, every_s=0.5)
 
-        async def is_counted() -> bool:
-            called = 'mailing_gateway_calls_total{outcome="accepted"} == 200'
-            postponed = 'mailing_postponed_total{reason="retry"} > 0'
-            return all(
-                [await asked(http, each) for each in (called, postponed, 'mailing_messages{status="sent"} == 200')]
-            )
-
-        await until(is_counted, every_s=0.5)
+        for counted in (
+            'mailing_gateway_calls_total{outcome="accepted"} == 200',
+            'mailing_postponed_total{reason="retry"} > 0',
+            'mailing_messages{status="sent"} == 200',
+        ):
+            await until(partial(asked, http, counted), every_s=0.5)
         assert not {"MailingRestored", "MailingNotScraped", "MailingDatabaseAway"} & await firing(http)
 
         await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
-
-        async def is_told() -> bool:
-            return "MailingRestored" in await firing(http)
-
-        await until(is_told, every_s=0.5)
+        restored = 'ALERTS{alertname="MailingRestored", alertstate="firing"}'
+        await until(partial(asked, http, restored), every_s=0.5)
         await run(engine, "UPDATE installation SET database_identity = database_identity()")
-
-        async def is_over() -> bool:
-            return not await is_told()
-
-        await until(is_over, every_s=0.5)
+        await until(partial(asked, http, f"absent({restored})"), every_s=0.5)
