@@ -5,7 +5,6 @@ PYTHONPATH=tests python -m chaos.gateway.fuzz --count 100000 --seed 1
 
 import argparse
 import asyncio
-import email.parser
 import http.client
 import io
 import json
@@ -13,8 +12,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import msgspec
 import uvloop
@@ -22,10 +20,8 @@ import uvloop
 from chaos.gateway.random_replies import Reply, draw
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Outcome
-from mailing.gateway.providers.probe import Probe
 from mailing.reasons.words import words_of
-from mailing.settings import Settings
-from support.raw_server import serving
+from support.gateway_calls import calling, read_request
 
 DEADLINE_S = 0.5
 CONCURRENCY = 64
@@ -43,23 +39,23 @@ class Result(msgspec.Struct):
 
 
 async def fuzz(*, count: int, seed: int) -> Result:
+    """Serve reply n to the call with id n."""
     result, numbers = Result(), iter(range(count))
-    async with replying(seed) as port:
-        gateway = GatewayClient(
-            Probe(Settings(gateway_token="t")),
-            base_url=f"http://127.0.0.1:{port}/v1",
-            timeout_s=DEADLINE_S,
-            concurrency=CONCURRENCY,
-        )
-        async with gateway:
 
-            async def call_all() -> None:
-                for number in numbers:
-                    await _call(gateway, number, seed, result)
-                    if number == count // 5:
-                        result.grown_kb = -_memory_kb()
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(RuntimeError):  # uvloop's for a transport that is closing
+            while await _answer(reader, writer, seed):
+                pass
 
-            await asyncio.gather(*(call_all() for _ in range(CONCURRENCY)))
+    async with calling(answer, timeout_s=DEADLINE_S, concurrency=CONCURRENCY) as gateway:
+
+        async def call_all() -> None:
+            for number in numbers:
+                await _call(gateway, number, seed, result)
+                if number == count // 5:
+                    result.grown_kb = -_memory_kb()
+
+        await asyncio.gather(*(call_all() for _ in range(CONCURRENCY)))
     result.grown_kb += _memory_kb()
     return result
 
@@ -106,25 +102,9 @@ def _body(whole: bytes) -> bytes:
     return response.read(1_000_000)
 
 
-@asynccontextmanager
-async def replying(seed: int) -> AsyncIterator[int]:
-    """Serve reply n to the call with id n."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(RuntimeError):  # uvloop's for a transport that is closing
-            while await _answer(reader, writer, seed):
-                pass
-
-    async with serving(answer) as port:
-        yield port
-
-
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seed: int) -> bool:
     """Return whether the connection is kept."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    headers = email.parser.BytesHeaderParser().parsebytes(head.split(b"\r\n", 1)[1])
-    await reader.readexactly(int(headers["content-length"]))
-    reply = draw(seed, int(head.split(b" ", 2)[1].rpartition(b"/")[2]) - FIRST_ID)
+    reply = draw(seed, (await read_request(reader)).message_id - FIRST_ID)
     for piece in reply.pieces:
         writer.write(piece)
         await writer.drain()

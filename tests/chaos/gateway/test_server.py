@@ -14,11 +14,9 @@ import pytest
 from chaos.gateway.ledger import Ledger, calls_in
 from chaos.gateway.reactions import REACTIONS, Control, react
 from chaos.gateway.server import Gateway, listening
-from mailing.gateway.client import GatewayClient as Client
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.gateway.providers.probe import Probe
 from mailing.gateway.sandbox.dialects.dialect import Order
-from mailing.settings import Settings
+from support import gateway_calls
 from support.plain_http import NO_TLS
 from support.processes import running, until
 
@@ -39,12 +37,8 @@ async def gateway(ledger: Path) -> AsyncIterator[Gateway]:
 
 async def ask(port: int, *message_ids: int, timeout_s: float = 20.0) -> list[Answer]:
     """One call after the other, by the product's own client."""
-    url = f"http://127.0.0.1:{port}/v1"
-    async with Client(Probe(Settings(gateway_token="t")), base_url=url, timeout_s=timeout_s, concurrency=1) as client:
-        answers = [
-            await client.send(each, phone="79160000001", text="hi", time_left_s=timeout_s) for each in message_ids
-        ]
-    return [answer for answer in answers if answer]
+    async with gateway_calls.gateway(port, timeout_s=timeout_s, concurrency=1) as client:
+        return [await gateway_calls.send(client, each, time_left_s=timeout_s) for each in message_ids]
 
 
 async def control(port: int, **changes: object) -> httpx.Response:
@@ -131,7 +125,12 @@ async def test_a_call_lies_between_its_first_byte_and_its_answer(gateway: Gatewa
     await ask(gateway.port, 1, 1)
     first, second = calls_in(ledger)
     assert first.began_at <= (first.accepted_at or 0) <= (first.ended_at or 0) <= second.began_at
-    assert (first.id, first.phone, first.text, first.how) == (1, 79160000001, "hi", "answered 200")
+    assert (first.id, first.phone, first.text, first.how) == (
+        1,
+        int(gateway_calls.PHONE),
+        gateway_calls.TEXT,
+        "answered 200",
+    )
 
 
 def test_the_same_seed_reacts_alike_in_whatever_order() -> None:
