@@ -7,11 +7,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from litestar import Litestar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import mailing.admin
+from mailing.admin import form_keys
 from support.admin import Browser, mailing_form
 from support.markup import words
+from support.processes import until
+from support.query_plans import executed
 from support.rows import add_client, add_mailing, add_messages, run, value
 
 TEMPLATES = Path(str(mailing.admin.__file__)).parent
@@ -168,8 +172,18 @@ async def test_an_api_key_is_made_once_and_shown_by_both_answers(engine: AsyncEn
     assert "secret" not in str(kept)
 
 
-async def test_many_at_once_hold_no_connection_while_they_wait(engine: AsyncEngine, sender: Browser) -> None:
+async def test_those_who_wait_for_the_first_hold_no_connection(
+    app: Litestar, engine: AsyncEngine, sender: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form_keys, "WAIT_S", 60)
     sent = mailing_form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
-    answers = await asyncio.gather(*(sender.post("/admin/mailings/new", data=sent) for _ in range(30)))
-    assert {(each.status_code, each.headers["location"]) for each in answers} == {(303, "/admin/mailings/1")}
+    async with engine.connect() as holder, asyncio.TaskGroup() as tasks:
+        await holder.exec_driver_sql("LOCK TABLE mailing IN EXCLUSIVE MODE")
+        with executed() as ran:
+            posts = [tasks.create_task(sender.post("/admin/mailings/new", data=sent)) for _ in range(4)]
+            await until(lambda: sum("pg_try_advisory" in statement for statement, _ in ran) > 2 * len(posts))
+        await until(lambda: app.state.engine.pool.checkedout() == 1)
+        await holder.rollback()
+    answers = {(post.result().status_code, post.result().headers["location"]) for post in posts}
+    assert answers == {(303, "/admin/mailings/1")}
     assert await value(engine, "SELECT count(*) FROM mailing") == 1
