@@ -1,5 +1,7 @@
 """IANA time zones with the rules of the tzdata package, whose version is locked: the same on every machine."""
 
+from bisect import bisect_left
+from datetime import datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
@@ -8,6 +10,7 @@ from importlib.resources.abc import Traversable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _TZDATA = "tzdata"
+_SECOND = timedelta(seconds=1)
 
 
 def known_zone(name: str) -> bool:
@@ -30,6 +33,19 @@ def zone_named(name: str) -> ZoneInfo:
         raise ZoneInfoNotFoundError(f"No time zone {name!r}")
     with _rules_file(name).open("rb") as rules:
         return ZoneInfo.from_file(rules, key=name)
+
+
+def offset_change(zone: ZoneInfo, *, after: datetime, until: datetime) -> datetime:
+    """Find the change of UTC offset in (after, until]; without one, answer an instant past `until`.
+
+    Bisection sees every change because `until` is at most a day away, and no zone has ever changed twice in less
+    than six (a test measures it).
+    """
+    start = after.replace(microsecond=0)  # zones change at whole seconds
+    seconds = range((until - start) // _SECOND + 1)
+    offset = after.astimezone(zone).utcoffset()
+    changed = bisect_left(seconds, True, key=lambda s: (start + s * _SECOND).astimezone(zone).utcoffset() != offset)
+    return start + changed * _SECOND
 
 
 @cache

@@ -3,7 +3,6 @@
 Only instants are tested and local times are never constructed, so gaps, overlaps and skipped days need no special case.
 """
 
-from bisect import bisect_left
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,10 +10,9 @@ from msgspec import Struct
 
 from mailing.messages.rescheduling import SendWindow
 from mailing.reasons.codes import Reason, ReasonCode
-from mailing.timezones import known_zone, zone_named
+from mailing.timezones import known_zone, offset_change, zone_named
 
 _DAY = timedelta(days=1)
-_SECOND = timedelta(seconds=1)
 
 
 class LocalWindow(Struct, frozen=True):
@@ -79,17 +77,4 @@ def _next_change(window: LocalWindow, zone: ZoneInfo, instant: datetime) -> date
     wall = instant.astimezone(zone).replace(tzinfo=None)
     edge = window.end if wall.time() in window else window.start
     turn = instant + (datetime.combine(wall, edge) - wall) % _DAY
-    return min(turn, _offset_change(zone, after=instant, until=turn))
-
-
-def _offset_change(zone: ZoneInfo, *, after: datetime, until: datetime) -> datetime:
-    """Find the change of UTC offset in (after, until]; without one, answer an instant past `until`.
-
-    Bisection sees every change because `until` is at most a day away, and no zone has ever changed twice in less
-    than six (a test measures it).
-    """
-    start = after.replace(microsecond=0)  # zones change at whole seconds
-    seconds = range((until - start) // _SECOND + 1)
-    offset = after.astimezone(zone).utcoffset()
-    changed = bisect_left(seconds, True, key=lambda s: (start + s * _SECOND).astimezone(zone).utcoffset() != offset)
-    return start + changed * _SECOND
+    return min(turn, offset_change(zone, after=instant, until=turn))

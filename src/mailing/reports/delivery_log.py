@@ -76,13 +76,8 @@ _LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY
 
 # At most MAX_CATCH_UP_DAYS rows of the primary key.
 _MISSING = text("""
-    SELECT day, due_at, attempts, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
-""")
-
-
-_FAILING = text("""
-    SELECT day, due_at, attempts, last_error FROM report
-    WHERE day >= :oldest AND sent_at IS NULL AND attempts > 0 AND (lease_until IS NULL OR attempts > 1) ORDER BY day
+    SELECT day, due_at, attempts, last_error, attempts > 0 AND (lease_until IS NULL OR attempts > 1) AS failed
+    FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day
 """)
 
 
@@ -92,12 +87,13 @@ class SentReport(Struct, frozen=True):
 
 
 class PendingReport(Struct, frozen=True):
-    """A report that is not sent. `last_error` is the failure of the last attempt."""
+    """A report that is not sent. `last_error` is the failure of the last attempt; `failed`: an attempt has ended."""
 
     day: date
     due_at: datetime
     attempts: int = 0
     last_error: str | None = None
+    failed: bool = False
 
 
 class LastAndNext(Struct, frozen=True):
@@ -115,15 +111,18 @@ async def last_and_next(session: AsyncSession, settings: Settings, *, now: datet
 
 async def _next(session: AsyncSession, settings: Settings, now: datetime) -> PendingReport:
     """Return the oldest report that is missing, or that of the current day."""
-    zone = zone_named(settings.report_timezone)
-    missing = first_as(PendingReport, await session.execute(_MISSING, {"oldest": oldest_wanted(now, zone)}))
-    if missing:
-        return missing
+    if missing := await _missing(session, settings, now):
+        return missing[0]
     running = (await planning.calendar(session, settings, now=now)).running()
-    return PendingReport(running.date, due_at(running.ends, zone, report_clock(settings)))
+    due = due_at(running.ends, zone_named(settings.report_timezone), report_clock(settings))
+    return PendingReport(running.date, due)
+
+
+async def _missing(session: AsyncSession, settings: Settings, now: datetime) -> list[PendingReport]:
+    oldest = oldest_wanted(now, zone_named(settings.report_timezone))
+    return all_as(PendingReport, await session.execute(_MISSING, {"oldest": oldest}))
 
 
 async def failing_reports(session: AsyncSession, settings: Settings, *, now: datetime) -> list[PendingReport]:
     """List reports that failed and will be retried, oldest first."""
-    oldest = oldest_wanted(now, zone_named(settings.report_timezone))
-    return all_as(PendingReport, await session.execute(_FAILING, {"oldest": oldest}))
+    return [report for report in await _missing(session, settings, now) if report.failed]

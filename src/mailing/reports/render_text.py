@@ -53,15 +53,12 @@ def _hours(figures: Figures, words: Words) -> list[str]:
     """Chart the hours in which a message ended: # for sent, - for not sent."""
     if not figures.busiest_hour:
         return []
+    bars = ["#" * _share(each.sent, figures) + "-" * _share(each.not_sent, figures) for each in figures.hours]
     rows = [
-        [hour(figures, each.number), grouped(each.sent + each.not_sent), _bar(each.sent, each.not_sent, figures)]
-        for each in figures.hours
+        [hour(figures, each.number), grouped(each.sent + each.not_sent), bar]
+        for each, bar in zip(figures.hours, bars, strict=True)
     ]
     return [f"{words.by_hour}: # {words.statuses['sent']}, - {words.not_sent}", *_aligned(rows, right={1})]
-
-
-def _bar(sent: int, not_sent: int, figures: Figures) -> str:
-    return "#" * _share(sent, figures) + "-" * _share(not_sent, figures)
 
 
 def _share(number: int, figures: Figures) -> int:
@@ -73,14 +70,11 @@ def _mailings(figures: Figures, words: Words) -> list[str]:
     if not figures.mailings:
         return [words.no_mailing]
     statuses = [words.statuses[status] for status in by_status(figures.ended)]
-    rows = [["", *statuses], *([f"#{mailing.id}", *_numbers(mailing)] for mailing in top_mailings(figures))]
+    shown = top_mailings(figures)
+    rows = [["", *statuses], *([f"#{each.id}", *map(grouped, by_status(each.ended).values())] for each in shown)]
     head, *lines = _aligned(rows, right=set(range(1, 6)))
-    explained = _explained(lines, top_mailings(figures), words)
+    explained = _explained(lines, shown, words)
     return [words.mailings, head, *explained, *_indented(omitted_note(figures, words))]
-
-
-def _numbers(mailing: MailingFigures) -> list[str]:
-    return [grouped(number) for number in by_status(mailing.ended).values()]
 
 
 def _explained(lines: Sequence[str], mailings: Sequence[MailingFigures], words: Words) -> Iterator[str]:
@@ -116,14 +110,8 @@ def _attached(figures: Figures, words: Words) -> list[str]:
 def _aligned(rows: Sequence[Sequence[str]], *, right: set[int]) -> list[str]:
     """Align columns, two spaces before each; those in `right` are numbers."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "".join(_cell(*each, i in right) for i, each in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in rows
-    ]
-
-
-def _cell(cell: str, width: int, right: bool) -> str:
-    return "  " + (cell.rjust(width) if right else cell.ljust(width))
+    columns = "".join(f"  {{:{'>' if i in right else '<'}{width}}}" for i, width in enumerate(widths))
+    return [columns.format(*row).rstrip() for row in rows]
 
 
 def _indented(sentence: str, indent: str = "  ") -> list[str]:

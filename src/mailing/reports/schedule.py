@@ -5,19 +5,17 @@ overlap and cover all time, even if midnight is skipped or repeated, or a whole 
 unless the time zone of the reports was changed: the first period afterwards begins where the last one ended.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from mailing.timezones import zone_named
+from mailing.timezones import offset_change, zone_named
 
 MAX_CATCH_UP_DAYS = 31  # a missing report is still sent; older ones are of no use
 
 _DAY = timedelta(days=1)
-_SECOND = timedelta(seconds=1)
 
 
 class Day(Struct, frozen=True):
@@ -78,12 +76,7 @@ def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
     earlier, later = sorted(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if later.astimezone(zone).replace(tzinfo=None) == wall:
         return earlier
-    # the clock skips `wall`: it jumps once, at a whole second between the two readings
-    seconds = range((later - earlier) // _SECOND + 1)
-    jump = bisect_left(
-        seconds, True, key=lambda s: (earlier + s * _SECOND).astimezone(zone).replace(tzinfo=None) >= wall
-    )
-    return earlier + jump * _SECOND
+    return offset_change(zone, after=earlier, until=later)  # the clock skips `wall`
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

@@ -83,7 +83,8 @@ async def send(
     `recipients` may be a subset of those in the header: the others have the mail already.
     """
     headers = _headers(mail, settings)
-    if any(_has_control_character(value) for value in headers.values()):
+    # control characters, some of which the standard library of Python 3.11 accepts (CVE-2026-1299)
+    if any(ord(sign) < 32 or sign in "\x7f\x85\u2028\u2029" for value in headers.values() for sign in value):
         return PermanentFailure(
             "a header would contain a control character; nothing was sent: correct the addresses in the settings"
         )
@@ -160,11 +161,6 @@ def _compose(mail: Mail, headers: Mapping[str, str]) -> EmailMessage:
     return message
 
 
-def _has_control_character(value: str) -> bool:
-    """Check for control characters, some of which the standard library of Python 3.11 accepts (CVE-2026-1299)."""
-    return any(ord(character) < 32 or character in "\x7f\x85\u2028\u2029" for character in value)
-
-
 def _accepted(recipients: Sequence[str], rejected: Mapping[str, aiosmtplib.SMTPResponse]) -> Outcome:
     delivered = [recipient for recipient in recipients if recipient not in rejected]
     if not rejected:
@@ -180,18 +176,15 @@ def _failure(error: Exception) -> TemporaryFailure | PermanentFailure:
     match error:
         case aiosmtplib.SMTPRecipientsRefused(recipients=refused):
             reason = _reason_of((each.recipient, each.code, each.message) for each in refused)
-            return _answered(reason, permanent=all(_is_permanent(each.code) for each in refused))
+            permanent = all(_is_permanent(each.code) for each in refused)
         case aiosmtplib.SMTPAuthenticationError(code=code):  # the server's message may repeat the credentials
-            return _answered(f"the mail server rejected user and password: {code}", permanent=_is_permanent(code))
+            reason, permanent = f"the mail server rejected user and password: {code}", _is_permanent(code)
         case aiosmtplib.SMTPResponseException(code=code, message=message):
-            return _answered(f"the mail server answered {code} {message}", permanent=_is_permanent(code))
+            reason, permanent = f"the mail server answered {code} {message}", _is_permanent(code)
         case OSError():  # refused, reset, closed, timed out, an invalid certificate
-            return TemporaryFailure(one_line(f"no connection to the mail server: {str(error) or 'timed out'}"))
+            reason, permanent = f"no connection to the mail server: {str(error) or 'timed out'}", False
         case _:  # a missing extension such as STARTTLS, or an address that SMTP can't carry
-            return PermanentFailure(one_line(str(error)))
-
-
-def _answered(reason: str, *, permanent: bool) -> TemporaryFailure | PermanentFailure:
+            reason, permanent = str(error), True
     return PermanentFailure(one_line(reason)) if permanent else TemporaryFailure(one_line(reason))
 
 

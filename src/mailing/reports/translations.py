@@ -3,17 +3,23 @@
 No phrase depends on a number's plural form.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from mailing.mailings.states import MailingStatus
+from mailing.reports.figures import StatusCounts
 from mailing.translations import translations
 
 
 def _(phrase: str) -> str:
     """Mark a phrase for the catalogue; `words_in` translates it."""
+    return phrase
+
+
+def pgettext(_context: str, phrase: str) -> str:
     return phrase
 
 
@@ -56,48 +62,24 @@ class Words(Struct, frozen=True, kw_only=True):
     attached: str = _("The attached table has a row for every mailing.")
 
 
+_MEANINGS = {
+    "sent": _("accepted by the gateway"),
+    "failed": _("refused by the gateway"),
+    "expired": _("not sent before the mailing's end"),
+    "unknown": _("may or may not have arrived"),
+    "cancelled": _("stopped before it was sent"),
+}
+
+
 @cache
 def words_in(language: str) -> Words:
+    """Translate everything. The catalogue has the statuses from the admin page."""
     catalogue = translations(language)
+    mailing_statuses = (*MailingStatus, pgettext("mailing", "deleted"))
     return Words(
         language=language,
-        statuses=_statuses(catalogue.gettext),
-        meanings=_meanings(catalogue.gettext),
-        mailing_statuses=_mailing_statuses(lambda context, message: str(catalogue.pgettext(context, message))),
+        statuses={status: catalogue.gettext(status) for status in StatusCounts.__struct_fields__},
+        meanings={status: catalogue.gettext(meaning) for status, meaning in _MEANINGS.items()},
+        mailing_statuses={status: str(catalogue.pgettext("mailing", status)) for status in mailing_statuses},
         **{field.name: catalogue.gettext(field.default) for field in fields(Words) if field.default is not NODEFAULT},
     )
-
-
-def _statuses(_: Callable[[str], str]) -> dict[str, str]:
-    return {
-        "planned": _("planned"),
-        "pending": _("pending"),
-        "sending": _("sending"),
-        "sent": _("sent"),
-        "failed": _("failed"),
-        "expired": _("expired"),
-        "unknown": _("unknown"),
-        "cancelled": _("cancelled"),
-    }
-
-
-def _meanings(_: Callable[[str], str]) -> dict[str, str]:
-    return {
-        "sent": _("accepted by the gateway"),
-        "failed": _("refused by the gateway"),
-        "expired": _("not sent before the mailing's end"),
-        "unknown": _("may or may not have arrived"),
-        "cancelled": _("stopped before it was sent"),
-    }
-
-
-def _mailing_statuses(pgettext: Callable[[str, str], str]) -> dict[str, str]:
-    return {
-        "draft": pgettext("mailing", "draft"),
-        "scheduled": pgettext("mailing", "scheduled"),
-        "running": pgettext("mailing", "running"),
-        "paused": pgettext("mailing", "paused"),
-        "finished": pgettext("mailing", "finished"),
-        "cancelled": pgettext("mailing", "cancelled"),
-        "deleted": pgettext("mailing", "deleted"),
-    }
