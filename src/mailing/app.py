@@ -10,7 +10,6 @@ from litestar import Litestar, Response, Router
 from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from mailing.access import users
 from mailing.access.api_guards import require_key
 from mailing.access.api_keys import KeyCache
 from mailing.access.rate_limit import RateLimiter
@@ -19,7 +18,7 @@ from mailing.admin.routes import admin
 from mailing.admin.single_flight import AdminState, SingleFlight
 from mailing.clients.routes import clients
 from mailing.database import engine as engine_
-from mailing.database.engine import Sessions, autocommit_sessions, create_engine, transaction
+from mailing.database.engine import autocommit_sessions, create_engine
 from mailing.database.reachability import Reachability
 from mailing.database.read_pool import ReadPool
 from mailing.events.routes import list_events
@@ -37,12 +36,7 @@ from mailing.restore.witness import witnessing
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
 from mailing.web.allowed_hosts import AllowedHosts
-from mailing.web.concurrency_limits import (
-    CONCURRENCY_LIMIT,
-    ConcurrencyLimit,
-    LimitsState,
-    limit_concurrency,
-)
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, LimitsState, limit_concurrency
 from mailing.web.header_limits import HeaderLimits
 from mailing.web.health import HealthState, Readiness, health
 from mailing.web.host_names import hosts_of
@@ -165,7 +159,6 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     state.readers = autocommit_sessions(engine)
     state.reads = ReadPool(engine)
     state.known_keys = KeyCache(state.reads)
-    await _first_user(state.sessions, settings.admin_password)
     state.allowance = RateLimiter(state.sessions, settings.api_rate)
     lossless = settings.failover == "lossless"
     async with (
@@ -193,12 +186,6 @@ def provider_of(settings: Settings) -> "Provider | None":
     from mailing.access.oidc import Provider  # noqa: PLC0415 - a tenth of the start, and needed only here
 
     return Provider.configured(settings)
-
-
-async def _first_user(sessions: Sessions, password: str | None) -> None:
-    if password:
-        async with transaction(sessions) as session:
-            await users.create_first(session, password)
 
 
 class LowerCaseClients:

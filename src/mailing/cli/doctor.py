@@ -38,7 +38,7 @@ from mailing.reasons.words import words_of
 from mailing.reports import smtp
 from mailing.reports.delivery_log import failing_reports
 from mailing.restore.repository import witnesses
-from mailing.restore.witness import MEANINGS, Verdict
+from mailing.restore.witness import Verdict
 from mailing.settings import DOTENV, PREFIX, Settings, environment_names, load, names_of_others, source_of
 from mailing.timezones import iana_version
 from mailing.urls import host_of
@@ -91,7 +91,7 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
     if others := names_of_others(dotenv):
         verdict, remedy = _unprefixed(others)
         yield Finding(".env", verdict, f"names that are not Mailing's: {', '.join(others)}", remedy)
-    yield _timezones()
+    yield Finding("time zones", "ok", f"IANA {iana_version()}, from the Python package tzdata {version('tzdata')}")
     async for finding in _database(settings):
         yield finding
     yield await _gateway(settings)
@@ -106,11 +106,6 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
 def _unprefixed(names: list[str]) -> tuple[Literal["ok", "warn"], str]:
     meant = [PREFIX + name for name in names if PREFIX + name in environment_names()]
     return ("warn", f"if {' or '.join(meant)} is meant, write that") if meant else ("ok", "")
-
-
-def _timezones() -> Finding:
-    package = version("tzdata")
-    return Finding("time zones", "ok", f"IANA {iana_version()}, from the Python package tzdata {package}")
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -206,7 +201,7 @@ async def _sending(session: AsyncSession) -> Finding:
 async def _failover(session: AsyncSession, settings: Settings) -> Finding:
     found = await witnesses(session)
     declared = f"MAILING_FAILOVER={settings.failover} here"
-    seen = "; ".join(f"{each.count} {each.kind}: {MEANINGS[Verdict(each.verdict)]}" for each in found)
+    seen = "; ".join(f"{each.count} {each.kind}: {Verdict(each.verdict).english}" for each in found)
     detail = f"{declared}; {seen or 'no process is running that could tell'}"
     if settings.failover == "restore" and {each.verdict for each in found} <= {Verdict.undeclared}:
         return Finding("failover", "ok", f"{detail}; after one, nothing is sent until mailing resume-after-restore")

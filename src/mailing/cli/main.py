@@ -18,10 +18,7 @@ COMMANDS = {
     "migrate": ("migrate:migrate", "Upgrade the database schema, all revisions in one transaction."),
     "api": ("api:api", "Serve the API, its documentation, the admin page, health and metrics."),
     "worker": ("worker:worker", "Plan and send mailings, retry, report."),
-    "sandbox": (
-        "sandbox:sandbox",
-        "Run a fake gateway that speaks a provider's API and shows what it accepted.",
-    ),
+    "sandbox": ("sandbox:sandbox", "Run a fake gateway that speaks a provider's API and shows what it accepted."),
     "import": ("clients:import_", "Import clients from a CSV file: phone,operator_code,tag,timezone,opted_out."),
     "export": ("clients:export", "Write all clients to standard output as CSV, in the format that `import` reads."),
     "report": ("report:report", "Send or print the report of one day."),

@@ -162,7 +162,10 @@ async def pause_mailings(sessions: Sessions, options: Options) -> int:
 
 async def _list_started_drafts(session: AsyncSession, options: Options) -> None:
     for mailing_id in await started_drafts(session):
-        options.echo(_draft(mailing_id))
+        begun = (
+            f"mailing {mailing_id}: draft whose start has passed; it may have been released and sent since the backup"
+        )
+        options.echo(f"{begun}, so check before you release it")
 
 
 async def enable_sending(sessions: Sessions, *, messages: int, paused: int) -> None:
@@ -183,13 +186,6 @@ def _ids(coming: dict[str, int]) -> str:
 def _ambiguous(mailing_id: int, count: int, options: Options) -> str:
     then = "parked as unknown" if options.hold else "to be sent again under the same ids"
     return f"mailing {mailing_id}: {count} messages unsent in the backup may have been sent since; {then}"
-
-
-def _draft(mailing_id: int) -> str:
-    return (
-        f"mailing {mailing_id}: draft whose start has passed; it may have been released and sent since the backup, "
-        "so check before you release it"
-    )
 
 
 def _paused(mailing_id: int) -> str:

@@ -207,15 +207,8 @@ async def history(
 
 def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]:
     (event, _), (tried, number), (ended, _), (reported, _) = (after.before(rank) for rank in range(4))
-    values = {
-        "at": after.at,
-        "event": event,
-        "tried": tried,
-        "number": number,
-        "ended": ended,
-        "reported": reported,
-    }
-    return {"id": id_, "count": limit + 1} | values
+    page = {"id": id_, "count": limit + 1, "at": after.at}
+    return page | {"event": event, "tried": tried, "number": number, "ended": ended, "reported": reported}
 
 
 def _entry(row: RowMapping, language: str) -> HistoryEntry:

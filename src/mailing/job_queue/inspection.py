@@ -39,8 +39,7 @@ _LIVE_WORKERS = text("SELECT count(*) FROM procrastinate_workers WHERE last_hear
 
 async def live_workers(session: AsyncSession) -> int:
     """Count workers with a heartbeat in the last 30 s."""
-    count: int = (await session.execute(_LIVE_WORKERS)).scalar_one()
-    return count
+    return int((await session.execute(_LIVE_WORKERS)).scalar_one())
 
 
 _CAN_ENQUEUE = text("""

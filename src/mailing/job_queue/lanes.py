@@ -38,9 +38,6 @@ class FetchingWorker(Worker):
         self._maybe_ready: set[str] = set()  # queues that may hold a job
         self._polled_at = float("-inf")
 
-    async def run(self) -> None:
-        await super().run()  # type: ignore[no-untyped-call] # Procrastinate's
-
     async def _periodic_deferrer(self) -> None:
         """Run the scheduler as one of the tasks whose failure ends the worker.
 

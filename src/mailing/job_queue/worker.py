@@ -109,7 +109,7 @@ class Queue:
                 shutdown_graceful_timeout=30,
                 stalled_worker_timeout=86_400,  # a worker that only froze is still registered when it thaws
             )
-            working = asyncio.create_task(worker.run())
+            working = asyncio.create_task(worker.run())  # type: ignore[no-untyped-call] # Procrastinate's
             await _first_of(working, stop.wait(), self._connector.given_up.wait())
             if not stop.is_set():
                 stop.set()

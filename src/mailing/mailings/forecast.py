@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -16,6 +17,7 @@ from mailing.reasons.codes import Reason
 
 HORIZON = timedelta(days=7)
 _HOUR = timedelta(hours=1)
+_opening = attrgetter("opens_at")
 
 
 class Period(Struct, frozen=True):
@@ -122,7 +124,7 @@ class _Simulation:
     def _send(self, open_queues: Sequence[_Queue], turn: datetime) -> None:
         spare, room = self._spare, self._room(open_queues, turn)
         hour, sent = self.hours[_hour(self._at)], 0
-        for _, queues in groupby(sorted(open_queues, key=_age), _age):
+        for _, queues in groupby(sorted(open_queues, key=_opening), _opening):
             for queue, share in _shares(list(queues), room - sent):
                 queue.left -= share
                 sent += share
@@ -142,10 +144,6 @@ class _Simulation:
             return True
         self.too_late += queue.left
         return False
-
-
-def _age(queue: _Queue) -> datetime:
-    return queue.opens_at
 
 
 def _shares(queues: Sequence[_Queue], room: int) -> list[tuple[_Queue, int]]:

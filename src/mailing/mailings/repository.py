@@ -109,8 +109,7 @@ _PLANNED = text("SELECT planned FROM mailing_counts WHERE mailing_id = :id")
 
 
 async def count_planned(session: AsyncSession, mailing_id: int) -> int:
-    planned: int = (await session.execute(_PLANNED, {"id": mailing_id})).scalar_one()
-    return planned
+    return int((await session.execute(_PLANNED, {"id": mailing_id})).scalar_one())
 
 
 # A statement of its own reads the counters, after the lock: a caller may just have resent messages. A worker that

@@ -1,7 +1,7 @@
 """Count the SMS segments of a text: GSM-7 (3GPP TS 23.038), or UCS-2 as soon as one character is not in GSM-7."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -70,14 +70,10 @@ def _packed(widths: Sequence[int], *, room: tuple[int, int]) -> tuple[int, int]:
     single, each = room
     if sum(widths) <= single:
         return 1, single - sum(widths)
-    return _filled(widths, each)
-
-
-def _filled(widths: Iterable[int], room: int) -> tuple[int, int]:
-    count, left = 1, room
+    count, left = 1, each
     for width in widths:
         if width > left:
-            count, left = count + 1, room
+            count, left = count + 1, each
         left -= width
     return count, left
 

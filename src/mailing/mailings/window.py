@@ -49,20 +49,16 @@ def next_window(timezone: str, hours: LocalWindow | None, *, not_before: datetim
         return SendWindow(timezone, None, None, Reason(ReasonCode.timezone_unknown, {"timezone": timezone}))
     zone = zone_named(timezone) if hours else zone_named("UTC")
     opens_at, before = not_before.astimezone(UTC), before.astimezone(UTC)
-    if opens_at >= before or hours is None:
-        return _without_hours(timezone, opens_at, before)
+    if opens_at >= before:
+        return SendWindow(timezone, None, None, Reason(ReasonCode.end_reached))
+    if hours is None:
+        return SendWindow(timezone, opens_at, before, None)
     opens_at = _first(hours, zone, start=opens_at, before=before, is_open=True)
     if opens_at >= before:
         wall = {"start": f"{hours.start:%H:%M}", "end": f"{hours.end:%H:%M}"}
         return SendWindow(timezone, None, None, Reason(ReasonCode.no_window, {"timezone": timezone, **wall}))
     closes_at = _first(hours, zone, start=opens_at, before=before, is_open=False)
     return SendWindow(timezone, opens_at, min(closes_at, before), None)
-
-
-def _without_hours(timezone: str, opens_at: datetime, before: datetime) -> SendWindow:
-    if opens_at < before:
-        return SendWindow(timezone, opens_at, before, None)
-    return SendWindow(timezone, None, None, Reason(ReasonCode.end_reached))
 
 
 def _first(hours: LocalWindow, zone: ZoneInfo, *, start: datetime, before: datetime, is_open: bool) -> datetime:

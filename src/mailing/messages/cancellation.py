@@ -102,5 +102,4 @@ _PENDING = text("SELECT pending FROM mailing_counts WHERE mailing_id = :mailing_
 
 async def pending_of_mailing(session: AsyncSession, mailing_id: int) -> int:
     """Lock the counters: no message of the mailing changes until the commit. Lock the mailing first; commit soon."""
-    pending: int = (await session.execute(_PENDING, {"mailing_id": mailing_id})).scalar_one()
-    return pending
+    return int((await session.execute(_PENDING, {"mailing_id": mailing_id})).scalar_one())

@@ -9,8 +9,7 @@ async def lock_for_plan(session: AsyncSession) -> bool:
 
     False: a change of clients holds the lock for long. Commit, and try again.
     """
-    locked: bool = (await session.execute(text("SELECT lock_for_plan()"))).scalar_one()
-    return locked
+    return bool((await session.execute(text("SELECT lock_for_plan()"))).scalar_one())
 
 
 async def lock_for_client_change(session: AsyncSession) -> None:

@@ -146,15 +146,8 @@ async def plan_slice(
 ) -> int:
     """Plan a slice, and bring messages that it has already up to date. Call it under `lock_for_plan`."""
     statement, values = _scanned(_PLAN, audience, on_conflict=on_conflict)
-    return await rows_affected(
-        session,
-        statement,
-        mailing_id=mailing_id,
-        after=part.after,
-        upto=part.last,
-        **values,
-        **window_columns(windows),
-    )
+    values |= {"mailing_id": mailing_id, "after": part.after, "upto": part.last}
+    return await rows_affected(session, statement, **values, **window_columns(windows))
 
 
 async def plan_new_slice(
@@ -178,8 +171,7 @@ _ADD = text("""
 async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *, closes_at: datetime) -> int:
     """Return the new message's id."""
     values = {"mailing_id": mailing_id, "client_id": client_id, "closes_at": closes_at}
-    message_id: int = (await session.execute(_ADD, values)).scalar_one()
-    return message_id
+    return int((await session.execute(_ADD, values)).scalar_one())
 
 
 # After an edit: pending → cancelled (or unknown) where the filter no longer matches, among the next messages of the

@@ -156,10 +156,6 @@ _RECORD = text(f"""
 _LOCK_PLAN = text("SELECT id FROM mailing WHERE id = :mailing_id FOR SHARE SKIP LOCKED")
 
 
-async def _lock_plan(session: AsyncSession, mailing_id: int) -> bool:
-    return (await session.execute(_LOCK_PLAN, {"mailing_id": mailing_id})).first() is not None
-
-
 class Recorded(msgspec.Struct, frozen=True):
     """How many messages changed, and the ids of those that were locked: their results are not recorded.
 
@@ -175,8 +171,10 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
     transitions = [result.transition for result in results]
     calls = [result.call if isinstance(result.call, Called) else None for result in results]
     answers = [call.answer.full_reason if call else None for call in calls]
-    if any(transition.by_plan for transition in transitions) and not await _lock_plan(session, mailing_id):
-        return Recorded(0, [result.message.id for result in results])
+    if any(transition.by_plan for transition in transitions):
+        plan = await session.execute(_LOCK_PLAN, {"mailing_id": mailing_id})
+        if plan.first() is None:
+            return Recorded(0, [result.message.id for result in results])
     columns: dict[str, list[Any]] = {
         "ids": [result.message.id for result in results],
         "numbers": [result.message.claim_no for result in results],

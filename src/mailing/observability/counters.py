@@ -64,25 +64,20 @@ class WorkerCounters:
         if not counted:
             return
         try:
+            rows = [{"name": name, "label": label, "value": value} for (name, label), value in sorted(counted.items())]
             async with transaction(sessions) as session:
-                await _add(session, counted)
+                await session.execute(_ADD, rows)
         except Exception as error:  # noqa: BLE001 - logged
             for (name, label), value in counted.items():
                 self.add(name, label, value=value)
             failures.log(logger, "counter flush failed, will retry", error)
 
 
-# A dozen rows by primary key.
+# A dozen rows by primary key, locked in its order, so that two workers cannot deadlock.
 _ADD = text("""
     INSERT INTO worker_counter AS t (name, label, value) VALUES (:name, :label, :value)
     ON CONFLICT (name, label) DO UPDATE SET value = t.value + excluded.value
 """)
-
-
-async def _add(session: AsyncSession, counted: Mapping[tuple[str, str], float]) -> None:
-    """Lock rows in the order of their key, so that two workers cannot deadlock."""
-    rows = [{"name": name, "label": label, "value": value} for (name, label), value in sorted(counted.items())]
-    await session.execute(_ADD, rows)
 
 
 async def totals(session: AsyncSession) -> Counts:

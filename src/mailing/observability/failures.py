@@ -1,7 +1,5 @@
 """Log an error after which the process continues."""
 
-from typing import Any
-
 from structlog.stdlib import BoundLogger
 
 from mailing.database.errors import cause, is_transient, sqlstate
@@ -15,11 +13,7 @@ def log(logger: BoundLogger, event: str, error: BaseException, **ids: object) ->
     """
     if is_transient(error):
         logger.warning(event, error=type(error).__name__, **ids)
-    else:
-        logger.error(event, error=type(cause(error)).__name__, **_in_full(error), **ids)
-
-
-def _in_full(error: BaseException) -> dict[str, Any]:
-    if not sqlstate(error):
-        return {"exc_info": error}
-    return {"sqlstate": sqlstate(error), "message": str(cause(error)).partition("\n")[0]}
+        return
+    state = sqlstate(error)
+    found = {"sqlstate": state, "message": str(cause(error)).partition("\n")[0]} if state else {"exc_info": error}
+    logger.error(event, error=type(cause(error)).__name__, **found, **ids)

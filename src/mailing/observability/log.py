@@ -7,8 +7,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Collection, Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, MutableMapping
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
@@ -98,11 +98,9 @@ def request_id() -> str | None:
     return current.ids.get("request_id") if current else None
 
 
-@contextmanager
-def worker_context(worker: int | None) -> Iterator[None]:
+def worker_context(worker: int | None) -> AbstractContextManager[None]:
     """Add the worker's number to every line, if several run under one supervisor."""
-    with bound_contextvars(**({} if worker is None else {"worker": worker})):
-        yield
+    return bound_contextvars(**({} if worker is None else {"worker": worker}))
 
 
 class WideEvent:

@@ -5,6 +5,7 @@ without quoted parts, in which libraries and the database repeat values.
 """
 
 import re
+import sys
 from collections.abc import Collection, Iterator, MutableMapping
 from functools import lru_cache
 from pathlib import Path
@@ -80,8 +81,6 @@ def render_exception(_logger: object, _level: str, event: Event) -> Event:
 
 
 def _exception(given: object) -> BaseException | None:
-    import sys  # noqa: PLC0415 - needed only for an exception
-
     if given is True:
         return sys.exc_info()[1]
     if isinstance(given, tuple):
@@ -95,7 +94,9 @@ def _rendered(error: BaseException, *, why: str = "") -> Iterator[str]:
     if cause is not None:
         yield from _rendered(cause, why="…which led to:")
     yield from _frames(error.__traceback__)
-    yield f"{type(error).__module__}.{type(error).__qualname__}: {_safe(error)}"
+    first, *_ = str(error).splitlines() or [""]
+    safe = _QUOTED.sub(r"\1…\2", first)
+    yield f"{type(error).__module__}.{type(error).__qualname__}: {safe}"
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from _rendered(each)
@@ -108,8 +109,3 @@ def _frames(traceback: TracebackType | None) -> Iterator[str]:
         code = traceback.tb_frame.f_code
         yield f"  {Path(code.co_filename).name}:{traceback.tb_lineno} {code.co_qualname}"
         traceback = traceback.tb_next
-
-
-def _safe(error: BaseException) -> str:
-    first, *_ = str(error).splitlines() or [""]
-    return _QUOTED.sub(r"\1…\2", first)

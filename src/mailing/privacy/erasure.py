@@ -127,12 +127,7 @@ async def reapply(sessions: Sessions, log: Sequence[Erasure]) -> int:
     """
     async with transaction(sessions) as session:
         if {each.installation for each in log} - {await repository.installation_id(session)}:
-            raise Invalid(
-                FieldError(
-                    "log",
-                    "was written by another installation; its hashes match no phone here",
-                )
-            )
+            raise Invalid(FieldError("log", "was written by another installation; its hashes match no phone here"))
         await repository.adopt_erasures(session, log)
         phones = await repository.erased_but_present(session)
     for phone in phones:

@@ -18,8 +18,7 @@ RETENTION = "retention"
 
 async def try_lock(session: AsyncSession) -> bool:
     """Try to take the lock of retention until the transaction ends: two workers would wait for each other."""
-    free: bool = (await session.execute(text("SELECT pg_try_advisory_xact_lock(7233151)"))).scalar_one()
-    return free
+    return bool((await session.execute(text("SELECT pg_try_advisory_xact_lock(7233151)"))).scalar_one())
 
 
 # A finished mailing whose end has not come may run again. Index: mailing_to_redact.
@@ -141,8 +140,7 @@ async def erasure_log(session: AsyncSession) -> list[Erasure]:
 
 async def installation_id(session: AsyncSession) -> str:
     """Return an identifier of the key that does not disclose it."""
-    found: str = (await session.execute(text(f"SELECT {_INSTALLATION} FROM erasure_key k"))).scalar_one()  # noqa: S608 - its own constant
-    return found
+    return str((await session.execute(text(f"SELECT {_INSTALLATION} FROM erasure_key k"))).scalar_one())  # noqa: S608 - its own constant
 
 
 # The newer entry about a phone wins, be it an erasure or its revocation.

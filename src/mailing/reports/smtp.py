@@ -71,12 +71,7 @@ def recipients_of(settings: Settings) -> list[str]:
 
 
 async def send(
-    mail: Mail,
-    recipients: Sequence[str],
-    settings: Settings,
-    *,
-    deadline: float,
-    tls: ssl.SSLContext | None = None,
+    mail: Mail, recipients: Sequence[str], settings: Settings, *, deadline: float, tls: ssl.SSLContext | None = None
 ) -> Outcome:
     """Send a mail. `deadline` is a time of the event loop's clock; `tls` replaces the system's trusted certificates.
 

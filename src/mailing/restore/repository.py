@@ -150,8 +150,7 @@ async def coming_ids(session: AsyncSession) -> dict[str, int]:
 
 
 async def _of_sequence(session: AsyncSession, table: str, expression: str) -> int:
-    found: int = (await session.execute(text(f"SELECT {expression} FROM {table}_id_seq"))).scalar_one()  # noqa: S608 - a table of STEPS
-    return found
+    return int((await session.execute(text(f"SELECT {expression} FROM {table}_id_seq"))).scalar_one())  # noqa: S608 - a table of STEPS
 
 
 _FINISH = text("UPDATE restoration SET finished_at = now() WHERE finished_at IS NULL")

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
 import asyncpg
@@ -26,6 +25,7 @@ from mailing.database.engine import sessions, transaction
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.monotonic import Ticks, ticks
 from mailing.observability.log import get
+from mailing.reasons.codes import WordedCode
 from mailing.restore.repository import SET_ASIDE, resume_after_failover
 
 logger = get(__name__)
@@ -38,29 +38,17 @@ MAX_AGE_S: Final = 300.0  # of a tick that vouches for a database: a process may
 MAX_CLAIMS: Final = 100_000
 
 
-class Verdict(StrEnum):
+class Verdict(WordedCode):
     """What a process says about a failover: at home about the next one, elsewhere about the last one."""
 
-    ready = "ready"  # at home: would resume
-    waiting = "waiting"  # misses nothing, and gives others time to object
-    undeclared = "undeclared"  # MAILING_FAILOVER is `restore`
-    asynchronous = "asynchronous"  # its commits did not wait for a standby
-    newcomer = "newcomer"  # has started since the failover
-    outdated = "outdated"  # its last tick is older than MAX_AGE_S
-    restored = "restored"  # not a failover: not only the timeline is another one, or the database was set aside
-    missing = "missing"  # something acknowledged is missing
-
-
-MEANINGS: Final = {
-    Verdict.ready: "would resume after a failover",
-    Verdict.waiting: "misses nothing, and waits for others to object",
-    Verdict.undeclared: "MAILING_FAILOVER is restore",
-    Verdict.asynchronous: "commits did not wait for a standby",
-    Verdict.newcomer: "has started since the failover",
-    Verdict.outdated: "was away for too long to tell",
-    Verdict.restored: "this was not a failover, or it was set aside",
-    Verdict.missing: "misses something that was acknowledged",
-}
+    ready = "ready", "would resume after a failover"  # at home
+    waiting = "waiting", "misses nothing, and waits for others to object"
+    undeclared = "undeclared", "MAILING_FAILOVER is restore"
+    asynchronous = "asynchronous", "commits did not wait for a standby"
+    newcomer = "newcomer", "has started since the failover"
+    outdated = "outdated", "was away for too long to tell"  # its last tick is older than MAX_AGE_S
+    restored = "restored", "this was not a failover, or it was set aside"  # not only the timeline is another one
+    missing = "missing", "misses something that was acknowledged"
 
 
 class Tick(Struct, frozen=True):
@@ -199,8 +187,7 @@ class Witness:
         if not claims:
             return 0
         ids, numbers = zip(*claims, strict=True)
-        found: int = await connection.fetchval(_MISSING_CLAIMS, ids, numbers, timeout=CHECK_TIMEOUT_S)
-        return found
+        return int(await connection.fetchval(_MISSING_CLAIMS, ids, numbers, timeout=CHECK_TIMEOUT_S))
 
     async def _set_aside(self, connection: Any, sight: Sight, *, claims: int) -> None:  # noqa: ANN401 - as above
         detail = json.dumps({"missing_claims": claims})

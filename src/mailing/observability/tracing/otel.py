@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 from opentelemetry import trace
@@ -92,10 +92,8 @@ class Traces:
         how = "follows" if later or task == _task.get() else "parent"
         return {how: carrier[_HEADER]} if _HEADER in carrier else {}
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[Span]:
-        with _current(self._tracer.start_span(name)) as recorded:
-            yield recorded
+    def step(self, name: str) -> AbstractContextManager[Span]:
+        return _current(self._tracer.start_span(name))
 
     def begin(self, name: str) -> Span:
         return Recorded(self._tracer.start_span(name))
