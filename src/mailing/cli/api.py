@@ -4,11 +4,12 @@ import os
 
 import click
 
-from mailing.cli.database import make_first_user, require_schema
+from mailing.cli.database import require_schema
 from mailing.cli.options import example, supervised, waiting
 from mailing.cli.runtime import configured, run, spare_the_collector
 from mailing.observability import log, tracing
 from mailing.process.ports import require_free_port
+from mailing.process.preparation import create_first_user
 
 
 @click.command(epilog=example("mailing api"))
@@ -25,6 +26,7 @@ def api(wait_s: float) -> None:
 
         app = create_app(settings)
     run(require_schema(settings, wait_s=wait_s))
-    run(make_first_user(settings))
+    if settings.admin_password:  # before the server starts, to report a wrong setting here
+        run(create_first_user(str(settings.database_url), settings.admin_password))
     log.cache_loggers()
     serve(app, host=settings.host, port=settings.port)

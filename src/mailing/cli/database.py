@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from mailing.access import users
 from mailing.cli.runtime import configured, run
 from mailing.database.engine import Sessions, open_engine, sessions, transaction
 from mailing.database.errors import DATABASE_ERRORS
@@ -47,13 +46,6 @@ def in_transaction(work: Callable[[AsyncSession], Awaitable[T]], settings: Setti
 
 def engine_of(settings: Settings) -> AbstractAsyncContextManager[AsyncEngine]:
     return open_engine(str(settings.database_url), application="mailing-cli")
-
-
-async def make_first_user(settings: Settings) -> None:
-    """Create the first user before the server starts, to report a wrong setting here. Raise ConfigurationError."""
-    if settings.admin_password:
-        async with engine_of(settings) as engine, transaction(sessions(engine)) as session:
-            await users.create_first(session, settings.admin_password)
 
 
 async def require_schema(settings: Settings, *, wait_s: float = 0) -> None:

@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from litestar import Litestar
-from msgspec.structs import replace
 
 from mailing.access import lockout, users
-from mailing.cli.database import make_first_user
 from mailing.database.engine import transaction
+from mailing.process.preparation import create_first_user
 from mailing.settings import Settings
 from support.admin import Browser, browser_at
 from support.api import running_app
@@ -212,15 +211,14 @@ async def test_without_a_provider_there_is_no_way_to_it(stranger: Browser) -> No
 
 
 async def test_the_first_user_is_made_once_with_the_configured_password(settings: Settings) -> None:
-    chosen = replace(settings, admin_password="from the environment")
     first = {"name": "admin", "password": "from the environment"}
-    await make_first_user(chosen)
-    async with running_app(chosen) as app, browser_at(app) as browser:
+    await create_first_user(str(settings.database_url), "from the environment")
+    async with running_app(settings) as app, browser_at(app) as browser:
         assert (await browser.post("/admin/sign-in", data=first)).status_code == 303
         async with transaction(app.state.sessions) as session:
             await users.set_password(session, 1, "entirely new words", by="tests")
-    await make_first_user(chosen)
-    async with running_app(chosen) as app, browser_at(app) as browser:
+    await create_first_user(str(settings.database_url), "from the environment")
+    async with running_app(settings) as app, browser_at(app) as browser:
         assert (await browser.post("/admin/sign-in", data=first)).status_code == 400
 
 
