@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, TextClause, text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
@@ -139,14 +139,10 @@ _AWAITED = """
         AND NOT EXISTS (SELECT FROM receipt f WHERE f.message_id = m.id AND f.state > 1)
     ORDER BY m.phase, m.id LIMIT :count
 """
-_DELIVERY_PAGES: Mapping[Delivery, TextClause] = {
-    delivery: text(f"SELECT {_COLUMNS} FROM ({found}) m {_JOINED}")  # noqa: S608 - constants of this module
-    for delivery, found in (
-        (Delivery.delivered, _REPORTED),
-        (Delivery.undelivered, _REPORTED),
-        (Delivery.awaited, _AWAITED),
-    )
-}
+_PAGE_REPORTED, _PAGE_AWAITED = (
+    text(f"SELECT {_COLUMNS} FROM ({found}) m {_JOINED}")  # noqa: S608 - constants of this module
+    for found in (_REPORTED, _AWAITED)
+)
 _STATES: Mapping[Delivery, int] = {Delivery.undelivered: 2, Delivery.delivered: 3}
 
 # The newest first. Index: message_once; a client has as many messages as there were mailings, so they are sorted.
@@ -195,7 +191,8 @@ async def messages_of(  # noqa: PLR0913 - one for each filter, and the page
     statuses = [status.value] if status else [each.value for each in MessageStatus]
     page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1, "statuses": statuses}
     if delivery:
-        rows = await session.execute(_DELIVERY_PAGES[delivery], page | {"state": _STATES.get(delivery)})
+        statement = _PAGE_REPORTED if delivery in _STATES else _PAGE_AWAITED
+        rows = await session.execute(statement, page | {"state": _STATES.get(delivery)})
     else:
         rows = await session.execute(_PAGE_SENDING if status is MessageStatus.sending else _PAGE, page)
     return [MessageOut(**_fields(row, language)) for row in rows.mappings()]
