@@ -12,6 +12,16 @@ LANGUAGES = {"en": "English", "ru": "Русский"}
 PACKAGE = Path(__file__).parent
 
 
+def _(phrase: str) -> str:
+    """Mark a phrase for the catalogues; it is translated where it is shown."""
+    return phrase
+
+
+def pgettext(_context: str, phrase: str) -> str:
+    """Mark as `_` does, with a context."""
+    return phrase
+
+
 @cache
 def translations(language: str) -> "Translations":
     """Read the catalogues of all packages, once a process: a few hundred sentences."""

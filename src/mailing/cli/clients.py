@@ -12,7 +12,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from mailing.cli.database import with_database
 from mailing.cli.options import example
-from mailing.cli.runtime import configured, run
 from mailing.clients.csv_transfer import explain_failure, export_clients, import_clients
 from mailing.clients.schemas import ImportResult
 from mailing.database.engine import Sessions, transaction
@@ -29,8 +28,7 @@ def import_(file: Path) -> None:
 
     Valid rows are stored. Invalid rows are listed on standard error, and the exit code is then 1.
     """
-    settings = configured()
-    result = run(with_database(settings, lambda sessions: import_file(sessions, file, size=file.stat().st_size)))
+    result = with_database(lambda sessions: import_file(sessions, file, size=file.stat().st_size))
     for error in result.errors:
         click.echo(f"line {error.line}: {error.field}: {error.message}", err=True)
     if result.rejected > len(result.errors):
@@ -44,7 +42,7 @@ def import_(file: Path) -> None:
 @click.command(epilog=example("mailing export > clients.csv"))
 def export() -> None:
     """Write all clients to standard output as CSV, in the format that `import` reads."""
-    run(with_database(configured(), lambda sessions: export_to(sessions, sys.stdout.buffer)))
+    with_database(lambda sessions: export_to(sessions, sys.stdout.buffer))
 
 
 async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportResult:

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -22,26 +22,31 @@ T = TypeVar("T")
 CHECK_INTERVAL_S = 0.1  # while a process waits for its database: one refused connection costs a millisecond
 
 
-async def with_database(settings: Settings, work: Callable[[Sessions], Coroutine[Any, Any, T]]) -> T:
+def with_database(work: Callable[[Sessions], Awaitable[T]], settings: Settings | None = None) -> T:
     """Run `work` with the configured database, or with the embedded one that `mailing up` uses.
 
-    Raise MailingError if its schema belongs to another version: only `migrate`, `up` and `demo` change it.
+    `settings` are those that a command has loaded already. Raise MailingError if the schema belongs to another version:
+    only `migrate`, `up` and `demo` change it.
     """
-    async with (
-        require_database(settings, echo=lambda line: click.echo(line, err=True)) as url,
-        open_engine(url, application="mailing-cli", pool_size=2) as engine,
-    ):
-        return await work(sessions(engine))
+
+    async def connected() -> T:
+        async with (
+            require_database(settings or configured(), echo=lambda line: click.echo(line, err=True)) as url,
+            open_engine(url, application="mailing-cli", pool_size=2) as engine,
+        ):
+            return await work(sessions(engine))
+
+    return run(connected())
 
 
 def in_transaction(work: Callable[[AsyncSession], Awaitable[T]], settings: Settings | None = None) -> T:
-    """Run `work` against the configured database. `settings` are those that a command has loaded already."""
+    """Run `work` in a transaction, as `with_database`."""
 
     async def whole(sessions: Sessions) -> T:
         async with transaction(sessions) as session:
             return await work(session)
 
-    return run(with_database(settings or configured(), whole))
+    return with_database(whole, settings)
 
 
 def engine_of(settings: Settings) -> AbstractAsyncContextManager[AsyncEngine]:

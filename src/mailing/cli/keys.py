@@ -7,7 +7,6 @@ from rich.table import Table
 from mailing.access import api_keys
 from mailing.cli.database import in_transaction, with_database
 from mailing.cli.options import example
-from mailing.cli.runtime import configured, run
 from mailing.cli.users import instant
 from mailing.events import COMMAND_LINE
 
@@ -39,5 +38,5 @@ def key_list() -> None:
 @click.argument("key_id", type=click.IntRange(1, 2**63 - 1))
 def key_revoke(key_id: int) -> None:
     """Revoke a key. When the command returns, every process refuses it."""
-    run(with_database(configured(), lambda sessions: api_keys.revoke(sessions, key_id, by=COMMAND_LINE)))
+    with_database(lambda sessions: api_keys.revoke(sessions, key_id, by=COMMAND_LINE))
     click.echo(f"Key {key_id} revoked.")

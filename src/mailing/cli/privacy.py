@@ -12,7 +12,6 @@ import msgspec
 
 from mailing.cli.database import with_database
 from mailing.cli.options import example
-from mailing.cli.runtime import configured, run
 from mailing.clients.phone import normalised_phone
 from mailing.errors import FieldError, Invalid
 from mailing.privacy import erasure
@@ -42,7 +41,7 @@ def export(phone: str) -> None:
 
     With - as PHONE, it is read from standard input.
     """
-    known = run(with_database(configured(), lambda sessions: erasure.export_person(sessions, phone)))
+    known = with_database(lambda sessions: erasure.export_person(sessions, phone))
     click.echo(msgspec.json.format(msgspec.json.encode(known), indent=2))
 
 
@@ -53,7 +52,7 @@ def erase(phone: str) -> None:
 
     Unsent messages are cancelled. Statistics keep their counts. With - as PHONE, it is read from standard input.
     """
-    erased = run(with_database(configured(), lambda sessions: erasure.erase(sessions, phone)))
+    erased = with_database(lambda sessions: erasure.erase(sessions, phone))
     client = "The client is erased" if erased.client else "There was no client with this phone"
     click.echo(f"{client}. The phone was removed from {erased.messages} messages and is refused from now on.")
 
@@ -62,7 +61,7 @@ def erase(phone: str) -> None:
 @phone_argument
 def allow(phone: str) -> None:
     """Allow an erased phone to be stored again. Erased data does not come back."""
-    run(with_database(configured(), lambda sessions: erasure.allow_again(sessions, phone)))
+    with_database(lambda sessions: erasure.allow_again(sessions, phone))
     click.echo("The phone may be stored again.")
 
 
@@ -72,7 +71,7 @@ def log() -> None:
 
     It contains hashes, no phones.
     """
-    for each in run(with_database(configured(), erasure.erasures)):
+    for each in with_database(erasure.erasures):
         click.echo(msgspec.json.encode(each))
 
 
@@ -81,7 +80,7 @@ def log() -> None:
 def reapply(file: TextIO) -> None:
     """Erase again everyone in a log of erasures whom a restored backup has brought back."""
     lines = [_erasure(number, line) for number, line in enumerate(file, start=1) if line.strip()]
-    again = run(with_database(configured(), lambda sessions: erasure.reapply(sessions, lines)))
+    again = with_database(lambda sessions: erasure.reapply(sessions, lines))
     click.echo(f"{again} erased again, {len(lines)} in the log.")
 
 

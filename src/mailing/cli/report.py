@@ -7,7 +7,7 @@ import click
 
 from mailing.cli.database import with_database
 from mailing.cli.options import example
-from mailing.cli.runtime import configured, run
+from mailing.cli.runtime import configured
 from mailing.database.engine import Sessions
 from mailing.reports import on_demand
 from mailing.reports.jobs import read_clock
@@ -30,4 +30,4 @@ def report(day: datetime | None, dry_run: bool) -> None:
         click.echo(on_demand.describe(answer))
         return on_demand.exit_code(answer)
 
-    sys.exit(run(with_database(settings, work)))
+    sys.exit(with_database(work, settings))

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import events
 from mailing.cli.database import with_database
 from mailing.cli.options import example
-from mailing.cli.runtime import configured, run
+from mailing.cli.runtime import configured
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import MailingError
 from mailing.gateway.providers import holds_unknown
@@ -44,7 +44,7 @@ def resume_after_restore(*, dry_run: bool, forced: bool, lossless: bool) -> None
     settings = configured()
     options = Options(hold=holds_unknown(settings), echo=click.echo, forced=forced)
     work = resume_without_loss if lossless else forecast if dry_run else resume
-    run(with_database(settings, lambda sessions: work(sessions, options)))
+    with_database(lambda sessions: work(sessions, options), settings)
 
 
 @dataclass(frozen=True)

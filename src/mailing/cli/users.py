@@ -14,7 +14,6 @@ from mailing.access import api_keys, users
 from mailing.access.roles import Role
 from mailing.cli.database import in_transaction, with_database
 from mailing.cli.options import example
-from mailing.cli.runtime import configured, run
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict
 from mailing.events import COMMAND_LINE
@@ -79,7 +78,7 @@ def user_password(name: str) -> None:
 )
 def user_disable(name: str, revoke_keys: bool | None) -> None:
     """Disable a user and end all their sessions."""
-    after = run(with_database(configured(), partial(_disabled, name=name, revoke_keys=revoke_keys)))
+    after = with_database(partial(_disabled, name=name, revoke_keys=revoke_keys))
     keys = [(after.revoked, "revoked"), (after.live, "left working")]
     click.echo("User disabled." + "".join(f" API keys {what}: {number}." for number, what in keys if number))
 

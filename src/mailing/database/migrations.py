@@ -42,16 +42,11 @@ async def _refuse_unfit(connection: AsyncConnection) -> None:
 
 
 def _run(connection: Connection, revision: str) -> None:
-    config = _config()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     if revision == "base":
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.set_main_option("path_separator", "os")
-    return config

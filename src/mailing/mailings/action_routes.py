@@ -9,7 +9,6 @@ from litestar.params import JSONBody, QueryParameter
 
 from mailing.mailings import actions, resolution
 from mailing.mailings.preview import Preview, preview
-from mailing.mailings.releasing import release
 from mailing.mailings.schemas import MailingIn, MailingOut, ResentMailing, ResolvedMailing, StoppedMailing, TestIn
 from mailing.mailings.states import MAX_REVISION
 from mailing.messages.queries import get_message
@@ -67,7 +66,7 @@ class ActionController(Controller):
         With `revision` it is released only if it is still what you read (409 otherwise). Releasing twice changes
         nothing. A draft whose end has passed needs a later end first (409).
         """
-        return MailingOut.of(await release(session, mailing_id, revision=revision, by=caller))
+        return MailingOut.of(await actions.release(session, mailing_id, revision=revision, by=caller))
 
     @post_action("/pause", summary="Pause a mailing")
     async def pause_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> StoppedMailing:

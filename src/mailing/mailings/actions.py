@@ -1,4 +1,4 @@
-"""Actions on a mailing while it runs and after: the same for the API and the admin page.
+"""Actions on a mailing from its release on: the same for the API and the admin page.
 
 Each locks the mailing, raises Conflict if its status forbids the action (`states`), and records an event.
 """
@@ -13,12 +13,33 @@ from mailing.mailings.models import Mailing
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.test_sends import find_recipient, send_test
-from mailing.mailings.transitions import reopen, set_status
+from mailing.mailings.transitions import enqueue_jobs, mark_released, reopen, set_status
 from mailing.messages import resolution
 from mailing.messages.cancellation import cancel_of_mailing, pending_of_mailing
 
 # messages that a cancel cancels before it answers, within a second; a job cancels the rest, none is sent
 MAX_CANCELLED_AT_ONCE = 5000
+
+
+async def release(session: AsyncSession, mailing_id: int, *, revision: int | None = None, by: str) -> Mailing:
+    """Release a mailing as the caller read it. `revision` is that one; None accepts the one that is stored.
+
+    Releasing twice changes nothing. Raises Conflict if the mailing is closed, if its end has passed, or if it was
+    changed after the caller read it.
+    """
+    mailing = await MailingRepository(session=session).get_for_update(mailing_id)
+    status, now = MailingStatus(mailing.status), await database_now(session)
+    states.ensure_releasable(status, ends_at=mailing.ends_at, now=now)
+    states.ensure_revision(mailing.content_revision, read=revision)
+    if status is not MailingStatus.draft:
+        return mailing
+    mark_released(mailing, by=by, now=now)
+    mailing.updated_at = now
+    await session.flush()
+    await enqueue_jobs(session, mailing)
+    revisions = {"revision": mailing.content_revision, "text_revision": mailing.text_revision}
+    await record_event(session, "mailing.released", by=by, mailing_id=mailing_id, **revisions)
+    return mailing
 
 
 async def pause(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:

@@ -13,10 +13,9 @@ from mailing.events import record_event
 from mailing.mailings import event_details, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.orm_repository import MailingRepository
-from mailing.mailings.releasing import mark_released
 from mailing.mailings.schemas import MailingIn, MailingOut, columns
 from mailing.mailings.states import MailingStatus
-from mailing.mailings.transitions import enqueue_jobs
+from mailing.mailings.transitions import enqueue_jobs, mark_released
 from mailing.messages.cancellation import cancel_of_deleted
 
 

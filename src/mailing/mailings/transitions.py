@@ -1,5 +1,7 @@
 """Status transitions of a mailing and the jobs that follow from them. The caller has locked its row."""
 
+from datetime import datetime
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.clock import database_now
@@ -7,6 +9,15 @@ from mailing.job_queue.enqueue import defer
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import MailingStatus
+
+
+def mark_released(mailing: Mailing, *, by: str, now: datetime) -> None:
+    """Mark the current content as released; a mailing whose start has come starts. A trigger copies the release."""
+    mailing.released_revision, mailing.released_at, mailing.released_by = mailing.content_revision, now, by
+    if mailing.status not in states.NOT_STARTED:
+        return
+    mailing.status = states.released_status(mailing.starts_at, now)
+    mailing.started_at = now if mailing.status == MailingStatus.running else None
 
 
 async def set_status(session: AsyncSession, mailing: Mailing, status: MailingStatus) -> bool:

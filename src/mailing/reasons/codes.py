@@ -7,12 +7,9 @@ from typing import Self
 
 import msgspec
 
+from mailing.translations import _
+
 Fact = str | int | float
-
-
-def _(sentence: str) -> str:
-    """Mark a sentence for the catalogue."""
-    return sentence
 
 
 class WordedCode(StrEnum):

@@ -11,16 +11,7 @@ from msgspec.structs import fields
 
 from mailing.mailings.states import MailingStatus
 from mailing.reports.figures import StatusCounts
-from mailing.translations import translations
-
-
-def _(phrase: str) -> str:
-    """Mark a phrase for the catalogue; `words_in` translates it."""
-    return phrase
-
-
-def pgettext(_context: str, phrase: str) -> str:
-    return phrase
+from mailing.translations import _, pgettext, translations
 
 
 class Words(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.database.clock import database_now
 from mailing.errors import Conflict
-from mailing.mailings import releasing, states
+from mailing.mailings import actions, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.preview import preview
@@ -46,7 +46,7 @@ class ReleasePages(Controller):
         """Release the revision that the page showed; if it was changed since, show the page again."""
         read = revision_of(await form(request))
         try:
-            released = await releasing.release(session, mailing_id, revision=read, by=caller)
+            released = await actions.release(session, mailing_id, revision=read, by=caller)
         except Conflict as refused:
             mailing = await MailingRepository(session=session).get_visible(mailing_id)
             if mailing.content_revision == read or mailing.status != MailingStatus.draft:
