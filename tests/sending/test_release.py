@@ -8,7 +8,7 @@ from datetime import datetime
 
 from mailing.database.engine import transaction
 from mailing.errors import Conflict, Forbidden
-from mailing.mailings import actions, editing, releasing
+from mailing.mailings import actions, editing
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.repository import find_pending_work
 from mailing.mailings.schemas import MailingIn
@@ -69,7 +69,7 @@ class Office:
         async with transaction(self.campaign.sessions) as session:
             read = await MailingRepository(session=session).get_visible(mailing_id)
         async with transaction(self.campaign.sessions) as session:
-            await releasing.release(session, mailing_id, revision=read.content_revision, by=SENDER)
+            await actions.release(session, mailing_id, revision=read.content_revision, by=SENDER)
         if read.status == MailingStatus.draft:
             self.seen[mailing_id].add(read.text)
 
@@ -130,6 +130,6 @@ async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(campai
         await campaign.finished(other)  # the jobs before it have run
         assert await campaign.counts(mailing_id) == {}
         async with transaction(campaign.sessions) as session:
-            await releasing.release(session, mailing_id, revision=2, by=SENDER)
+            await actions.release(session, mailing_id, revision=2, by=SENDER)
         assert await campaign.finished(mailing_id) == {"planned": 3, "sent": 3}
     assert {item["text"] for item in await campaign.sandbox.ledger()} == {"hello", "unread"}
