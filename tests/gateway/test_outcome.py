@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S, Answer, Outcome, Response, classify
@@ -183,7 +183,6 @@ def strictly_accepted(body: bytes) -> bool:
     return json.dumps(reply.get("id")) in ("null", "7", '"7"', "7.0")
 
 
-@settings(deadline=None)
 @given(status=st.integers(-1, 1000) | st.integers(200, 299), retry_after=st.none() | st.text(), body=bodies)
 def test_no_answer_raises_or_is_accepted_unless_it_says_so(status: int, retry_after: str | None, body: bytes) -> None:
     given = classify(Response(status, body, retry_after, NOW), ID)
@@ -198,7 +197,6 @@ def test_no_answer_raises_or_is_accepted_unless_it_says_so(status: int, retry_af
 dates = st.text('MonTueJanFeb 0123456789:+-,GMT()"\\.', max_size=60)
 
 
-@settings(deadline=None)
 @given(retry_after=st.text() | dates | st.datetimes().map(lambda at: format_datetime(at.replace(tzinfo=UTC))))
 def test_no_retry_after_raises(retry_after: str) -> None:
     seconds = answer(429, b"", retry_after).retry_after_s

@@ -393,7 +393,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(unit, LocalWindow((wall + start).time(), (wall + end).time()), zone, not_before, before)
 
 
-@settings(deadline=None, max_examples=1_000)
+@settings(max_examples=1_000)
 @given(cases())
 def test_the_next_window_is_the_one_found_by_asking_minute_by_minute_or_second_by_second(case: Case) -> None:
     found = next_span(case.hours, case.zone.key, not_before=case.not_before, before=case.before)

@@ -230,6 +230,7 @@ def test_an_endpoint_without_the_packages_is_refused_with_the_name_of_the_extra(
         "MAILING_TEST_DATABASE_URL": None,
         "MAILING_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
         "MAILING_GATEWAY_URL": "http://127.0.0.1:1",
+        "MAILING_PORT": str(free_port()),
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
     }
     refused = CliRunner().invoke(cli, [command], env=settings).exception

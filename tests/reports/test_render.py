@@ -222,7 +222,7 @@ reasons = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mailings=st.lists(mailings, max_size=3), reasons=st.lists(reasons, max_size=3), words=st.sampled_from([EN, RU]))
 def test_whatever_the_texts_are_lines_stay_whole_and_short(
     mailings: list[MailingFigures], reasons: list[ReasonCount], words: Words

@@ -53,7 +53,7 @@ def test_days_follow_each_other_without_gap_and_overlap(zone: str, day: date) ->
     assert all(before.ends == after.starts for before, after in pairwise(days))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(change=st.sampled_from(CHANGES), minutes=st.integers(0, 3 * 1440 - 1))
 def test_the_first_instant_is_the_first_minute_whose_wall_time_is_late_enough(
     change: tuple[str, date], minutes: int
@@ -85,7 +85,7 @@ def test_a_report_is_due_when_the_clock_of_the_next_day_first_shows_its_time(
     assert due_at(day_of(day, ZoneInfo(zone)).ends, ZoneInfo(zone), clock) == due
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(change=st.sampled_from(CHANGES), minutes=st.integers(-3000, 3000))
 def test_the_newest_day_over_has_ended_and_the_next_one_has_not(change: tuple[str, date], minutes: int) -> None:
     zone = ZoneInfo(change[0])
@@ -106,7 +106,7 @@ def test_days_that_never_were_need_no_report() -> None:
 ZONES = st.sampled_from([*{zone for zone, _ in CHANGES}, "Pacific/Auckland", "Pacific/Kiritimati", "Etc/GMT+12", "UTC"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(change=st.sampled_from(CHANGES), zones=st.lists(ZONES, min_size=1, max_size=6), kept=st.integers(1, 3))
 def test_whatever_zone_comes_next_a_period_begins_where_the_last_one_ended_and_no_date_comes_twice(
     change: tuple[str, date], zones: list[str], kept: int

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import httpx
+import hypothesis
 import psycopg
 import pytest
 import uvicorn
+from hypothesis import HealthCheck
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,6 +25,10 @@ from support.databases import Database, kept_connections
 from support.logs import log_plainly
 from support.postgres import URL
 from support.processes import until
+
+# No test fails because the machine is slow.
+hypothesis.settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.settings.load_profile("any speed")
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

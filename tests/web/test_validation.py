@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -162,7 +162,7 @@ def test_the_fields_of_a_patch_that_were_given_are_told_from_those_left_out() ->
 
 # --- random documents -----------------------------------------------------------------------------------------------
 
-quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=80)
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
 texts = st.text(characters, min_size=1, max_size=50).map(lambda text: unicodedata.normalize("NFC", text))
 tags = texts.map(str.strip).filter(is_tag)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access import api_keys, lockout, sessions
 from mailing.access.passwords import hash_password
 from mailing.access.roles import Role
+from mailing.database.engine import Sessions, transaction
 from mailing.errors import ConfigurationError, Conflict, FieldError, Invalid, NotFound
 from mailing.events import record_event
 
@@ -90,15 +91,20 @@ async def create(session: AsyncSession, name: str, *, role: Role, password: str,
     return user_id
 
 
-async def create_first(session: AsyncSession, password: str) -> bool:
-    """Create the user `admin` if no user exists; return whether it was created. Raise ConfigurationError."""
-    if (await session.execute(_ANY)).scalar_one():
-        return False
+async def create_first(maker: Sessions, password: str) -> bool:
+    """Create the user `admin` if no user exists; return whether it was created. Raise ConfigurationError.
+
+    The password is hashed between two transactions: while many processes start, it may take longer than one may idle.
+    """
+    async with transaction(maker) as session:
+        if (await session.execute(_ANY)).scalar_one():
+            return False
     try:
         values = {"hash": await hash_password(password, names=["admin"])}
     except Invalid as error:
         raise ConfigurationError([f"MAILING_ADMIN_PASSWORD {each.message}" for each in error.errors]) from None
-    return (await session.execute(_INSERT_FIRST, values)).first() is not None
+    async with transaction(maker) as session:
+        return (await session.execute(_INSERT_FIRST, values)).first() is not None
 
 
 async def all_users(session: AsyncSession) -> list[Account]:

@@ -1,7 +1,7 @@
 """Prepare a database for this version. It loads SQLAlchemy, which `mailing up` does while its children start."""
 
 from mailing.access import users
-from mailing.database.engine import open_engine, sessions, transaction
+from mailing.database.engine import open_engine, sessions
 from mailing.database.schema import schema_fault
 from mailing.errors import MailingError
 
@@ -23,5 +23,5 @@ async def upgrade_schema(database_url: str) -> None:
 
 async def create_first_user(database_url: str, password: str) -> bool:
     """Create the user `admin` if there are no users. Return whether it was created."""
-    async with open_engine(database_url, application="mailing-up") as engine, transaction(sessions(engine)) as session:
-        return await users.create_first(session, password)
+    async with open_engine(database_url, application="mailing-up") as engine:
+        return await users.create_first(sessions(engine), password)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailing.errors import Invalid
@@ -34,7 +34,6 @@ def accept(ledger: Ledger, message_id: int, text: str = "hello") -> None:
     ledger.accept(message_id, phone=79161234567, text=text, at=AT)
 
 
-@settings(deadline=None)
 @given(ids=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(1, 3)))
 def test_every_acceptance_is_kept_in_order_with_its_repeats(ids: list[int]) -> None:
     ledger = Ledger()
@@ -100,7 +99,6 @@ def test_the_chances_are_what_they_say() -> None:
     assert set(seen) == {*expected, Reaction.accept_then_drop}
 
 
-@settings(deadline=None)
 @given(
     body=st.binary() | st.dictionaries(st.sampled_from(["drop", "down", "x"]), st.integers()).map(str).map(str.encode)
 )
