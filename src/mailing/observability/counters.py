@@ -4,6 +4,7 @@ Totals are in the database because workers come and go: their counts stay, and o
 """
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final
 
@@ -27,6 +28,7 @@ RECOVERED: Final = "recovered"  # by kind
 STALE_RESULTS: Final = "stale_results"
 
 BOUNDS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BUCKETS: Final = (*map(str, BOUNDS_S), "+Inf")
 
 
 Counts = dict[tuple[str, str], float]
@@ -50,7 +52,7 @@ class WorkerCounters:
     def observe_call(self, outcome: str, seconds: float) -> None:
         self.add(CALLS, outcome)
         self.add(CALL_SECONDS, value=seconds)
-        self.add(CALL_BUCKETS, next((str(bound) for bound in BOUNDS_S if seconds <= bound), "+Inf"))
+        self.add(CALL_BUCKETS, _BUCKETS[bisect_left(BOUNDS_S, seconds)])
 
     async def run(self, sessions: Sessions) -> None:
         """Flush every FLUSH_INTERVAL_S, until cancelled."""
