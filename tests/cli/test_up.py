@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +18,7 @@ import pytest
 from mailing.process.ports import free_port
 from support import ROOT
 from support.documents import blocks, same_json, same_text
+from support.postgres import memory
 from support.processes import MAILING, clean_environment, is_listening, is_running, running, until
 from support.running_site import PATIENCE_S, follow, free_port_with_the_next, up
 
@@ -26,8 +28,10 @@ CUT = "----8<----"  # between the answers of a script
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("up")
+def home() -> Iterator[Path]:
+    """Not pytest's: as root the server needs a way in, which each pytest that starts on this machine closes again."""
+    with tempfile.TemporaryDirectory(prefix="mailing-tests-", dir=memory()) as directory:
+        yield Path(directory).resolve()
 
 
 async def test_ctrl_c_while_the_database_is_set_up_ends_it_cleanly(home: Path) -> None:
