@@ -16,9 +16,13 @@ from support.roles import grant
 _server = pytest.StashKey[PostgresServer]()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: two more than there are processors, because many a test waits for other processes."""
-    return (os.cpu_count() or 1) + 2
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`: two more than there are processors, because many a test waits for other processes.
+
+    A part of the suite is done in less time than two more take to load the API.
+    """
+    processors = os.cpu_count() or 1
+    return processors + 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else processors
 
 
 @pytest.hookimpl(wrapper=True)

@@ -238,7 +238,7 @@ async def test_memory_does_not_grow_with_the_file(sessions: Sessions, monkeypatc
     tracemalloc.start()
     try:
         await peak(2_000)  # whatever is made once
-        small, large = await peak(8_000), await peak(32_000)
+        small, large = await peak(4_000), await peak(20_000)
     finally:
         tracemalloc.stop()
-    assert large < small + 1_000_000  # 24,000 rows kept would be over 3 MB
+    assert large < small + 1_000_000  # 16,000 rows kept would be over 2 MB
