@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -21,10 +21,54 @@ AUDIT = ROOT / ".ci" / "audit"
 UV = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
 NOWHERE = "http://127.0.0.1:1"
 
+# Whose packages are asked about: of the registry uv asks for each package too, whether its project was archived.
+PROJECT = """
+[project]
+name = "audited"
+version = "1"
+requires-python = ">=3.11"
+dependencies = ["jinja2"]
+"""
+LOCK = f"""
+version = 1
+requires-python = ">=3.11"
+
+[[package]]
+name = "audited"
+version = "1"
+source = {{ virtual = "." }}
+dependencies = [{{ name = "jinja2" }}]
+
+[package.metadata]
+requires-dist = [{{ name = "jinja2" }}]
+
+[[package]]
+name = "jinja2"
+version = "3.1.6"
+source = {{ registry = "{NOWHERE}/simple" }}
+"""
+Audit = Callable[..., subprocess.CompletedProcess[str]]
+
 pytestmark = pytest.mark.skipif(UV is None, reason="uv asks for the advisories, and there is none; make brings one")
 
 
-def test_a_known_vulnerability_fails_and_is_named() -> None:
+@pytest.fixture
+def audit(tmp_path: Path) -> Audit:
+    """Run it for a project with one dependency."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(AUDIT, tmp_path / ".ci")
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / "uv.lock").write_text(LOCK)
+    env = os.environ | {"UV": str(UV), "UV_HTTP_RETRIES": "0", "NO_PROXY": "127.0.0.1"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(tmp_path / ".ci" / "audit"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)  # noqa: S603 - ours
+
+    return run
+
+
+def test_a_known_vulnerability_fails_and_is_named(audit: Audit) -> None:
     with advisories(about="jinja2") as url:
         done = audit("--service-url", url)
     assert done.returncode == 1
@@ -33,7 +77,7 @@ def test_a_known_vulnerability_fails_and_is_named() -> None:
     assert "see the vulnerabilities above" in done.stderr
 
 
-def test_nothing_known_passes_only_where_it_was_asked_about() -> None:
+def test_nothing_known_passes_only_where_it_was_asked_about(audit: Audit) -> None:
     with advisories(about=None) as url:
         done = audit("--service-url", url)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "audit: no known vulnerability")
@@ -41,7 +85,7 @@ def test_nothing_known_passes_only_where_it_was_asked_about() -> None:
 
 @pytest.mark.parametrize(("options", "code"), [([], 2), (["--if-reachable"], 0)])
 def test_a_database_that_cannot_be_asked_is_never_taken_for_one_without_advisories(
-    options: list[str], code: int
+    audit: Audit, options: list[str], code: int
 ) -> None:
     done = audit(*options, "--service-url", NOWHERE)
     assert done.returncode == code
@@ -49,14 +93,9 @@ def test_a_database_that_cannot_be_asked_is_never_taken_for_one_without_advisori
     assert "no known" not in done.stdout
 
 
-def test_where_it_may_be_unreachable_a_vulnerability_still_fails() -> None:
+def test_where_it_may_be_unreachable_a_vulnerability_still_fails(audit: Audit) -> None:
     with advisories(about="jinja2") as url:
         assert audit("--if-reachable", "--service-url", url).returncode == 1
-
-
-def audit(*arguments: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"UV": str(UV), "UV_HTTP_RETRIES": "0", "NO_PROXY": "127.0.0.1"}
-    return subprocess.run([AUDIT, *arguments], capture_output=True, text=True, check=False, env=env)  # noqa: S603 - ours
 
 
 @contextmanager

@@ -169,7 +169,7 @@ MUTANTS = {
     "a client is planned twice": mutant(
         "I1",
         calm,
-        sql(PLAN, "FROM client c\n", "FROM client c CROSS JOIN generate_series(1, 2)\n"),
+        sql(PLAN, "FROM client c WHERE", "FROM client c CROSS JOIN generate_series(1, 2) WHERE"),
         schema=(
             "ALTER TABLE message DROP CONSTRAINT message_once",
             "ALTER TABLE message ADD CONSTRAINT message_once UNIQUE (client_id, mailing_id, id)",
