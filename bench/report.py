@@ -81,8 +81,9 @@ def _stage(stage: StageResult) -> Iterator[str]:
         lowest, highest = each.range
         yield _row([each.party, f"{number(each.median)} ({number(lowest)} to {number(highest)})", *cpu, *memory])
     yield ""
-    yield _row(["", "found", "goal", ""])
-    yield _row(["---", "---:", "---:", "---"])
+    if stage.verdicts:
+        yield _row(["", "found", "goal", ""])
+        yield _row(["---", "---:", "---:", "---"])
     for verdict in stage.verdicts:
         met = "met" if verdict.met else "**missed**"
         yield _row([f"{verdict.subject} : {verdict.other}", f"{verdict.ratio:.3g}", verdict.wish, met])

@@ -74,6 +74,7 @@ def _major(directory: Path) -> int:
     """0: not all programs are there."""
     if not all(os.access(directory / program, os.X_OK) for program in _PROGRAMS):
         return 0
-    told = subprocess.run([directory / "postgres", "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    command = [str(directory / "postgres"), "--version"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed program, no shell
     found = re.search(r"\) (\d+)", told.stdout)
     return int(found[1]) if found else 0
