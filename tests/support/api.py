@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from mailing.app import bind_settings, build_app, create_app
 from mailing.settings import Settings
+from support.asgi import client_of
 from support.roles import url_as
 
 KEY = "a-key-for-the-tests"
@@ -27,11 +28,7 @@ def build_spare_apps() -> None:
 async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         running_app(settings) as app,
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
-            base_url="http://test/mailing/api",
-            headers={"Authorization": f"Bearer {KEY}"},
-        ) as client,
+        client_of(app, "http://test/mailing/api", Authorization=f"Bearer {KEY}") as client,
     ):
         yield client
 

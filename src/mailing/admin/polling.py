@@ -39,7 +39,7 @@ async def shared(request: AnyRequest, key: object, reader: Callable[[Sessions], 
     return await single_flight(request).read(key, partial(reader, state_of(request).sessions), cache_s=CACHE_S)
 
 
-def full_page(request: AnyRequest, template: str, part: Part, **values: Any) -> Response[str]:  # noqa: ANN401 - of `page`
+def full_page(request: AnyRequest, template: str, part: Part, **values: Any) -> Response[str]:  # noqa: ANN401 - as `page` takes them
     """`template` includes `polling_part.html` where `part` goes. It gets the values of `part` as well."""
     content = _content(request, part)
     return page(request, template, **_part_values(request, part, content), **part.values, **values)

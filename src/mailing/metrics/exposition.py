@@ -1,6 +1,6 @@
 """Read the service's Prometheus metrics: names, labels and help. docs/metrics.md says what each is for."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from itertools import accumulate, product
 from typing import Any
@@ -18,6 +18,7 @@ from mailing.messages.states import MessageStatus
 from mailing.metrics import repository
 from mailing.metrics.repository import MAX_COUNTED, by_label
 from mailing.observability import counters
+from mailing.observability.counters import Buckets
 from mailing.receipts import counters as receipts
 from mailing.restore.repository import witnesses
 from mailing.restore.witness import Verdict
@@ -109,7 +110,7 @@ def _calls(counted: counters.Counts) -> Iterator[Metric]:
     labelled = partial(_labelled, counted)
     yield _counters("mailing_gateway_calls", "Gateway calls by outcome", labelled(counters.CALLS, *Outcome), "outcome")
     buckets, sum_s = labelled(counters.CALL_BUCKETS), counted.get((counters.CALL_SECONDS, ""), 0)
-    yield _histogram("mailing_gateway_call_seconds", "Duration of calls", counters.BOUNDS_S, buckets, sum_s=sum_s)
+    yield _histogram("mailing_gateway_call_seconds", "Duration of calls", counters.CALL_S, buckets, sum_s=sum_s)
     waits = labelled(counters.RATE_LIMIT_WAIT_S, "claim", "call")
     about = "Time spent waiting for the rate limit and pauses"
     yield _counters("mailing_rate_limit_wait_seconds", about, waits, "stage")
@@ -129,7 +130,7 @@ def _receipts(counted: counters.Counts) -> Iterator[Metric]:
     yield _counters("mailing_replies", "Replies from phones, by what became of them", replies, "result")
     about = "From the acceptance of a message to its final receipt"
     buckets, sum_s = labelled(receipts.DELAY_BUCKETS), counted.get((receipts.DELAY_SECONDS, ""), 0)
-    yield _histogram("mailing_receipt_delay_seconds", about, receipts.BOUNDS_S, buckets, sum_s=sum_s)
+    yield _histogram("mailing_receipt_delay_seconds", about, receipts.DELAY_S, buckets, sum_s=sum_s)
 
 
 def _labelled(counted: counters.Counts, name: str, *known: str) -> dict[str, float]:
@@ -159,10 +160,9 @@ _gauges = partial(_family, GaugeMetricFamily)
 _counters = partial(_family, CounterMetricFamily)
 
 
-def _histogram(name: str, about: str, bounds_s: Iterable[float], found: Mapping[str, float], *, sum_s: float) -> Metric:
+def _histogram(name: str, about: str, buckets: Buckets, found: Mapping[str, float], *, sum_s: float) -> Metric:
     """Build a histogram. Each call is counted in one bucket; a Prometheus bucket includes all smaller ones."""
-    bounds = [*map(str, bounds_s), "+Inf"]
-    cumulative = accumulate(found.get(bound, 0) for bound in bounds)
+    cumulative = accumulate(found.get(label, 0) for label in buckets.labels)
     family = HistogramMetricFamily(name, about)
-    family.add_metric([], list(zip(bounds, cumulative, strict=True)), sum_value=sum_s)
+    family.add_metric([], list(zip(buckets.labels, cumulative, strict=True)), sum_value=sum_s)
     return family

@@ -27,9 +27,19 @@ POSTPONED: Final = "postponed"  # by reason
 RECOVERED: Final = "recovered"  # by kind
 STALE_RESULTS: Final = "stale_results"
 
-BOUNDS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_BUCKETS: Final = (*map(str, BOUNDS_S), "+Inf")
 
+class Buckets:
+    """The buckets of a histogram. `labels` are their upper bounds."""
+
+    def __init__(self, *bounds: float) -> None:
+        self._bounds = bounds
+        self.labels = (*map(str, bounds), "+Inf")
+
+    def of(self, value: float) -> str:
+        return self.labels[bisect_left(self._bounds, value)]
+
+
+CALL_S: Final = Buckets(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 Counts = dict[tuple[str, str], float]
 
@@ -52,7 +62,7 @@ class WorkerCounters:
     def observe_call(self, outcome: str, seconds: float) -> None:
         self.add(CALLS, outcome)
         self.add(CALL_SECONDS, value=seconds)
-        self.add(CALL_BUCKETS, _BUCKETS[bisect_left(BOUNDS_S, seconds)])
+        self.add(CALL_BUCKETS, CALL_S.of(seconds))
 
     async def run(self, sessions: Sessions) -> None:
         """Flush every FLUSH_INTERVAL_S, until cancelled."""

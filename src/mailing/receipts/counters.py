@@ -1,11 +1,10 @@
 """Counters of receipts and replies, added to the totals that `/metrics` shows."""
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from mailing.observability.counters import WorkerCounters
+from mailing.observability.counters import Buckets, WorkerCounters
 
 RECEIPTS: Final = "receipts"  # by result
 REPLIES: Final = "replies"  # by result
@@ -24,18 +23,11 @@ RESULTS: Final = (
     "contradiction",
 )
 REPLY_RESULTS: Final = ("opt_out", "other", "forged", "malformed")
-BOUNDS_S: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0, 259200.0)
+DELAY_S: Final = Buckets(1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0, 259200.0)
 
 
 def observe_delays(counters: WorkerCounters, delays_s: Sequence[float]) -> None:
     """Count final receipts by how long after the acceptance they came."""
     counters.add(DELAY_SECONDS, value=sum(delays_s))
-    for bucket, count in Counter(map(_bucket, delays_s)).items():
+    for bucket, count in Counter(map(DELAY_S.of, delays_s)).items():
         counters.add(DELAY_BUCKETS, bucket, value=count)
-
-
-_BUCKETS: Final = (*map(str, BOUNDS_S), "+Inf")
-
-
-def _bucket(seconds: float) -> str:
-    return _BUCKETS[bisect_left(BOUNDS_S, seconds)]

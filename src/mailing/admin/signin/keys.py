@@ -48,7 +48,7 @@ async def revoke_key(viewer: CurrentViewer, state: AppState, caller: Caller, key
     return redirect(KEYS, notice=viewer.gettext("The key was revoked."))
 
 
-async def _page(request: AnyRequest, session: AsyncSession, **values: Any) -> Response[str]:  # noqa: ANN401 - of `page`
+async def _page(request: AnyRequest, session: AsyncSession, **values: Any) -> Response[str]:  # noqa: ANN401 - as `page` takes them
     shown = {"keys": await api_keys.all_keys(session), "key": "", "name": "", "scope": "full"}
     configured = bool(state_of(request).settings.api_key)
     return page(request, "signin/keys.html", configured=configured, **(shown | values))
