@@ -1,15 +1,13 @@
 import asyncio
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import lockout, passwords, users
 from mailing.access.authentication import BrowserInfo, Identity, sign_in, sign_in_as, sign_out, sign_out_everywhere
 from mailing.access.roles import Role
 from mailing.access.sessions import User
-from mailing.database.engine import Sessions, transaction
 from mailing.errors import TooMany, Unauthorized
-from support.rows import run, value
+from support.database import Database
 from support.users import PASSWORD, PASSWORD_HASH, made, who
 
 HERE = BrowserInfo("192.0.2.1", "a browser")
@@ -22,10 +20,10 @@ def _quick_dummy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "_DUMMY_HASH", PASSWORD_HASH)
 
 
-async def attempt(sessions: Sessions, name: str = "anna", password: str = WRONG, *, browser: BrowserInfo = HERE) -> str:
+async def attempt(db: Database, name: str = "anna", password: str = WRONG, *, browser: BrowserInfo = HERE) -> str:
     """Return the result of a sign-in as one word."""
     try:
-        await sign_in(sessions, name, password, browser=browser)
+        await sign_in(db.sessions, name, password, browser=browser)
     except Unauthorized:
         return "wrong"
     except TooMany:
@@ -33,163 +31,156 @@ async def attempt(sessions: Sessions, name: str = "anna", password: str = WRONG,
     return "in"
 
 
-async def fail_until_locked(sessions: Sessions, name: str = "anna") -> None:
+async def fail_until_locked(db: Database, name: str = "anna") -> None:
     for _ in range(lockout.MAX_ACCOUNT_TRIES):
-        assert await attempt(sessions, name) == "wrong"
+        assert await attempt(db, name) == "wrong"
 
 
-async def kinds(engine: AsyncEngine) -> list[str]:
-    return [row.kind for row in await run(engine, "SELECT kind FROM event ORDER BY id")]
+async def kinds(db: Database) -> list[str]:
+    return [row.kind for row in await db.run("SELECT kind FROM event ORDER BY id")]
 
 
-async def later(engine: AsyncEngine, seconds: int) -> None:
+async def later(db: Database, seconds: int) -> None:
     """As if that much time had gone by."""
     moved = "failed_at = failed_at - :s * interval '1 s', locked_until = locked_until - :s * interval '1 s'"
-    await run(engine, f"UPDATE login_throttle SET {moved}", s=seconds)
+    await db.run(f"UPDATE login_throttle SET {moved}", s=seconds)
 
 
-async def test_a_name_and_its_password_open_a_session(sessions: Sessions, engine: AsyncEngine) -> None:
-    anna = await made(sessions)
-    await run(engine, "DELETE FROM event")  # of making the user
-    token = await sign_in(sessions, "Anna", PASSWORD, browser=HERE)
-    assert await who(sessions, token) == User(anna, "anna", Role.ADMIN)
-    [event] = await run(engine, "SELECT kind, actor, detail FROM event")
+async def test_a_name_and_its_password_open_a_session(db: Database) -> None:
+    anna = await made(db)
+    await db.run("DELETE FROM event")  # of making the user
+    token = await sign_in(db.sessions, "Anna", PASSWORD, browser=HERE)
+    assert await who(db, token) == User(anna, "anna", Role.ADMIN)
+    [event] = await db.run("SELECT kind, actor, detail FROM event")
     assert tuple(event) == ("user.signed_in", f"user {anna} (anna)", {"address": "192.0.2.1"})
 
 
 @pytest.mark.parametrize("name", ["boris", "", "anna\x00", "\udce9", "a" * 10_000])
-async def test_a_name_nobody_has_is_answered_like_a_wrong_password(sessions: Sessions, name: str) -> None:
-    await made(sessions)
+async def test_a_name_nobody_has_is_answered_like_a_wrong_password(db: Database, name: str) -> None:
+    await made(db)
     with pytest.raises(Unauthorized) as unknown:
-        await sign_in(sessions, name, PASSWORD, browser=HERE)
+        await sign_in(db.sessions, name, PASSWORD, browser=HERE)
     with pytest.raises(Unauthorized) as wrong:
-        await sign_in(sessions, "anna", WRONG, browser=HERE)
+        await sign_in(db.sessions, "anna", WRONG, browser=HERE)
     assert str(unknown.value) == str(wrong.value)
 
 
-async def test_what_was_typed_as_a_name_is_kept_nowhere(sessions: Sessions, engine: AsyncEngine) -> None:
-    await attempt(sessions, "hunter2-typed-in-the-wrong-field")
-    kept = await run(engine, "SELECT e::text FROM event e UNION ALL SELECT t::text FROM login_throttle t")
+async def test_what_was_typed_as_a_name_is_kept_nowhere(db: Database) -> None:
+    await attempt(db, "hunter2-typed-in-the-wrong-field")
+    kept = await db.run("SELECT e::text FROM event e UNION ALL SELECT t::text FROM login_throttle t")
     assert "hunter2" not in str(kept)
-    assert await kinds(engine) == ["user.sign_in_failed"]
+    assert await kinds(db) == ["user.sign_in_failed"]
 
 
-async def test_a_disabled_user_and_one_of_the_provider_have_no_password(sessions: Sessions) -> None:
-    await made(sessions)
-    boris = await made(sessions, "boris")
-    async with transaction(sessions) as session:
-        await users.disable(session, boris, by="tests")
-    await sign_in_as(sessions, Identity("https://id.example", "7", "clara", Role.VIEWER), browser=HERE)
-    assert [await attempt(sessions, name, PASSWORD) for name in ("boris", "clara")] == ["wrong", "wrong"]
+async def test_a_disabled_user_and_one_of_the_provider_have_no_password(db: Database) -> None:
+    await made(db)
+    boris = await made(db, "boris")
+    await db.commit(users.disable, boris, by="tests")
+    await sign_in_as(db.sessions, Identity("https://id.example", "7", "clara", Role.VIEWER), browser=HERE)
+    assert [await attempt(db, name, PASSWORD) for name in ("boris", "clara")] == ["wrong", "wrong"]
 
 
 @pytest.mark.parametrize("name", ["anna", "nobody"])
-async def test_an_account_is_locked_after_a_few_tries_whether_it_exists_or_not(
-    sessions: Sessions, engine: AsyncEngine, name: str
-) -> None:
-    await made(sessions)
-    await fail_until_locked(sessions, name)
-    assert [await attempt(sessions, name) for _ in range(2)] == ["locked"] * 2
-    assert (await kinds(engine)).count("user.locked_out") == 1
-    assert await attempt(sessions, name, PASSWORD) == "locked"
+async def test_an_account_is_locked_after_a_few_tries_whether_it_exists_or_not(db: Database, name: str) -> None:
+    await made(db)
+    await fail_until_locked(db, name)
+    assert [await attempt(db, name) for _ in range(2)] == ["locked"] * 2
+    assert (await kinds(db)).count("user.locked_out") == 1
+    assert await attempt(db, name, PASSWORD) == "locked"
 
 
-async def test_another_account_at_the_same_address_is_not_locked(sessions: Sessions) -> None:
-    await made(sessions)
-    await fail_until_locked(sessions, "boris")
-    assert await attempt(sessions, "anna", PASSWORD) == "in"
+async def test_another_account_at_the_same_address_is_not_locked(db: Database) -> None:
+    await made(db)
+    await fail_until_locked(db, "boris")
+    assert await attempt(db, "anna", PASSWORD) == "in"
 
 
-async def test_a_lock_ends_by_itself_and_the_next_one_lasts_longer(sessions: Sessions, engine: AsyncEngine) -> None:
-    await made(sessions)
-    await fail_until_locked(sessions)
+async def test_a_lock_ends_by_itself_and_the_next_one_lasts_longer(db: Database) -> None:
+    await made(db)
+    await fail_until_locked(db)
     lasting = []
     for _ in range(8):
         with pytest.raises(TooMany) as refused:
-            await sign_in(sessions, "anna", PASSWORD, browser=BrowserInfo("198.51.100.7", ""))
+            await sign_in(db.sessions, "anna", PASSWORD, browser=BrowserInfo("198.51.100.7", ""))
         lasting.append(refused.value.wait_s)
-        await later(engine, lockout.MAX_LOCK_S)
-        assert await attempt(sessions) == "wrong"
+        await later(db, lockout.MAX_LOCK_S)
+        assert await attempt(db) == "wrong"
     assert lasting == [30, 60, 120, 240, 480, 900, 900, 900]
-    await later(engine, lockout.MAX_LOCK_S)
-    assert await attempt(sessions, "anna", PASSWORD) == "in"
-    await fail_until_locked(sessions)
+    await later(db, lockout.MAX_LOCK_S)
+    assert await attempt(db, "anna", PASSWORD) == "in"
+    await fail_until_locked(db)
 
 
-async def test_an_address_is_locked_after_more_tries_on_whatever_accounts(sessions: Sessions) -> None:
-    await made(sessions)
+async def test_an_address_is_locked_after_more_tries_on_whatever_accounts(db: Database) -> None:
+    await made(db)
     for number in range(lockout.MAX_ADDRESS_TRIES):
-        assert await attempt(sessions, f"user{number}") == "wrong"
-    assert await attempt(sessions, "anna", PASSWORD) == "locked"
-    assert await attempt(sessions, "anna", PASSWORD, browser=BrowserInfo("192.0.2.2", "")) == "in"
+        assert await attempt(db, f"user{number}") == "wrong"
+    assert await attempt(db, "anna", PASSWORD) == "locked"
+    assert await attempt(db, "anna", PASSWORD, browser=BrowserInfo("192.0.2.2", "")) == "in"
 
 
-async def test_one_good_account_does_not_open_the_others(sessions: Sessions) -> None:
-    await made(sessions)
+async def test_one_good_account_does_not_open_the_others(db: Database) -> None:
+    await made(db)
     for number in range(lockout.MAX_ADDRESS_TRIES):
-        assert await attempt(sessions, f"user{number}") == "wrong"
+        assert await attempt(db, f"user{number}") == "wrong"
         if number < lockout.MAX_ADDRESS_TRIES - 1:
-            assert await attempt(sessions, "anna", PASSWORD) == "in"
-    assert await attempt(sessions, "another") == "locked"
+            assert await attempt(db, "anna", PASSWORD) == "in"
+    assert await attempt(db, "another") == "locked"
 
 
-async def test_the_addresses_of_one_ipv6_network_count_together(sessions: Sessions) -> None:
-    tries = [await attempt(sessions, f"user{n}", browser=BrowserInfo(f"2001:db8::{n:x}", "")) for n in range(1, 22)]
+async def test_the_addresses_of_one_ipv6_network_count_together(db: Database) -> None:
+    tries = [await attempt(db, f"user{n}", browser=BrowserInfo(f"2001:db8::{n:x}", "")) for n in range(1, 22)]
     assert tries == ["wrong"] * lockout.MAX_ADDRESS_TRIES + ["locked"]
-    assert await attempt(sessions, "anybody", browser=BrowserInfo("2001:db8:0:1::1", "")) == "wrong"
+    assert await attempt(db, "anybody", browser=BrowserInfo("2001:db8:0:1::1", "")) == "wrong"
 
 
-async def test_many_tries_at_once_get_no_further_than_one_after_another(sessions: Sessions) -> None:
-    await made(sessions)
-    tries = await asyncio.gather(*(attempt(sessions) for _ in range(12)))
+async def test_many_tries_at_once_get_no_further_than_one_after_another(db: Database) -> None:
+    await made(db)
+    tries = await asyncio.gather(*(attempt(db) for _ in range(12)))
     assert sorted(tries) == ["locked"] * (12 - lockout.MAX_ACCOUNT_TRIES) + ["wrong"] * lockout.MAX_ACCOUNT_TRIES
 
 
-async def test_what_is_a_day_old_is_forgotten(sessions: Sessions, engine: AsyncEngine) -> None:
-    await made(sessions)
-    await fail_until_locked(sessions)
-    await later(engine, 86_500)
-    assert await attempt(sessions, "boris") == "wrong"
-    assert await value(engine, "SELECT max(failures) FROM login_throttle") == 1
+async def test_what_is_a_day_old_is_forgotten(db: Database) -> None:
+    await made(db)
+    await fail_until_locked(db)
+    await later(db, 86_500)
+    assert await attempt(db, "boris") == "wrong"
+    assert await db.value("SELECT max(failures) FROM login_throttle") == 1
 
 
-async def test_an_admin_unlocks_an_account_with_a_new_password(sessions: Sessions) -> None:
-    anna = await made(sessions)
-    await fail_until_locked(sessions)
-    async with transaction(sessions) as session:
-        await users.set_password(session, anna, "entirely new words", by="tests")
-    assert await attempt(sessions, "anna", "entirely new words") == "in"
+async def test_an_admin_unlocks_an_account_with_a_new_password(db: Database) -> None:
+    anna = await made(db)
+    await fail_until_locked(db)
+    await db.commit(users.set_password, anna, "entirely new words", by="tests")
+    assert await attempt(db, "anna", "entirely new words") == "in"
 
 
-async def test_signing_out_ends_one_session_or_all(sessions: Sessions, engine: AsyncEngine) -> None:
-    anna = User(await made(sessions), "anna", Role.ADMIN)
-    tokens = [await sign_in(sessions, "anna", PASSWORD, browser=HERE) for _ in range(3)]
-    async with transaction(sessions) as session:
-        await sign_out(session, anna, tokens[0])
-    assert [await who(sessions, token) for token in tokens] == [None, anna, anna]
-    async with transaction(sessions) as session:
-        await sign_out_everywhere(session, anna)
-    assert [await who(sessions, token) for token in tokens] == [None, None, None]
-    assert (await kinds(engine))[-2:] == ["user.signed_out", "user.signed_out_everywhere"]
+async def test_signing_out_ends_one_session_or_all(db: Database) -> None:
+    anna = User(await made(db), "anna", Role.ADMIN)
+    tokens = [await sign_in(db.sessions, "anna", PASSWORD, browser=HERE) for _ in range(3)]
+    await db.commit(sign_out, anna, tokens[0])
+    assert [await who(db, token) for token in tokens] == [None, anna, anna]
+    await db.commit(sign_out_everywhere, anna)
+    assert [await who(db, token) for token in tokens] == [None, None, None]
+    assert (await kinds(db))[-2:] == ["user.signed_out", "user.signed_out_everywhere"]
 
 
-async def test_the_provider_s_user_is_one_account_with_the_provider_s_name_and_role(sessions: Sessions) -> None:
-    first = await sign_in_as(sessions, Identity("https://id.example", "7", "clara", Role.VIEWER), browser=HERE)
-    second = await sign_in_as(sessions, Identity("https://id.example", "7", "Clara B", Role.SENDER), browser=HERE)
-    user = await who(sessions, second)
+async def test_the_provider_s_user_is_one_account_with_the_provider_s_name_and_role(db: Database) -> None:
+    first = await sign_in_as(db.sessions, Identity("https://id.example", "7", "clara", Role.VIEWER), browser=HERE)
+    second = await sign_in_as(db.sessions, Identity("https://id.example", "7", "Clara B", Role.SENDER), browser=HERE)
+    user = await who(db, second)
     assert user is not None
     assert (user.name, user.role) == ("Clara B", Role.SENDER)
-    assert await who(sessions, first) == user
-    other = await sign_in_as(sessions, Identity("https://other.example", "7", "clara", Role.VIEWER), browser=HERE)
-    assert await who(sessions, other) != user
+    assert await who(db, first) == user
+    other = await sign_in_as(db.sessions, Identity("https://other.example", "7", "clara", Role.VIEWER), browser=HERE)
+    assert await who(db, other) != user
 
 
-async def test_a_provider_s_user_who_is_disabled_here_stays_out(sessions: Sessions) -> None:
-    await made(sessions)
+async def test_a_provider_s_user_who_is_disabled_here_stays_out(db: Database) -> None:
+    await made(db)
     clara = Identity("https://id.example", "7", "clara", Role.ADMIN)
-    user = await who(sessions, await sign_in_as(sessions, clara, browser=HERE))
+    user = await who(db, await sign_in_as(db.sessions, clara, browser=HERE))
     assert user is not None
-    async with transaction(sessions) as session:
-        await users.disable(session, user.id, by="tests")
+    await db.commit(users.disable, user.id, by="tests")
     with pytest.raises(Unauthorized, match="disabled"):
-        await sign_in_as(sessions, clara, browser=HERE)
+        await sign_in_as(db.sessions, clara, browser=HERE)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mailing.access import users
 from mailing.access.common_passwords import LISTS, problem_of
-from mailing.database.engine import Sessions
 from mailing.errors import ConfigurationError
+from support.database import Database
 from support.users import PASSWORD
 
 MANIFEST: dict[str, Any] = tomllib.loads((LISTS / "MANIFEST.toml").read_text())
@@ -45,12 +45,12 @@ def test_any_password_and_any_name_can_be_judged(password: str, name: str) -> No
     problem_of(password, [name])
 
 
-async def test_the_first_users_password_is_refused_by_the_name_of_its_setting(sessions: Sessions) -> None:
+async def test_the_first_users_password_is_refused_by_the_name_of_its_setting(db: Database) -> None:
     for weak in ("1234567890", "password123", "admin-mailing"):
         with pytest.raises(ConfigurationError, match=r"MAILING_ADMIN_PASSWORD .* use several random words"):
-            await users.create_first(sessions, weak)
-    assert await users.create_first(sessions, PASSWORD)
-    assert not await users.create_first(sessions, "password123")
+            await users.create_first(db.sessions, weak)
+    assert await users.create_first(db.sessions, PASSWORD)
+    assert not await users.create_first(db.sessions, "password123")
 
 
 def test_every_list_is_as_it_was_published_and_brings_its_licence() -> None:

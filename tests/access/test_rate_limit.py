@@ -4,14 +4,12 @@ import asyncio
 
 import pytest
 from msgspec import structs
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.rate_limit import BURST_S, DRAWS_A_SECOND, RateLimiter
-from mailing.database.engine import Sessions
 from mailing.errors import TooMany
 from mailing.settings import Settings
 from support.api import running_api
-from support.rows import run, value
+from support.database import Database
 
 RATE = 20
 
@@ -27,54 +25,52 @@ async def taken(allowance: RateLimiter, caller: str, tries: int) -> int:
     return done
 
 
-async def stop_the_clock(engine: AsyncEngine) -> None:
+async def stop_the_clock(db: Database) -> None:
     """No time passes for what was drawn, for some seconds."""
-    await run(engine, "UPDATE api_rate_limit SET tat = tat + interval '9 s'")
+    await db.run("UPDATE api_rate_limit SET tat = tat + interval '9 s'")
 
 
-async def test_processes_together_give_no_more_than_the_burst(engine: AsyncEngine, sessions: Sessions) -> None:
-    processes = [RateLimiter(sessions, RATE) for _ in range(4)]
-    await run(engine, "INSERT INTO api_rate_limit VALUES ('crm', now() - interval '1 hour')")
-    before = await value(engine, "SELECT clock_timestamp()")
+async def test_processes_together_give_no_more_than_the_burst(db: Database) -> None:
+    processes = [RateLimiter(db.sessions, RATE) for _ in range(4)]
+    await db.run("INSERT INTO api_rate_limit VALUES ('crm', now() - interval '1 hour')")
+    before = await db.value("SELECT clock_timestamp()")
     counts = await asyncio.gather(*(taken(process, "crm", 200) for process in processes))
-    passed = (await value(engine, "SELECT clock_timestamp()") - before).total_seconds()
+    passed = (await db.value("SELECT clock_timestamp()") - before).total_seconds()
     assert RATE * BURST_S <= sum(counts) <= RATE * (BURST_S + passed)
 
 
-async def test_a_key_that_used_up_its_allowance_leaves_others_alone(engine: AsyncEngine, sessions: Sessions) -> None:
-    allowance = RateLimiter(sessions, RATE)
+async def test_a_key_that_used_up_its_allowance_leaves_others_alone(db: Database) -> None:
+    allowance = RateLimiter(db.sessions, RATE)
     await allowance.take("crm")
-    await stop_the_clock(engine)
+    await stop_the_clock(db)
     assert await taken(allowance, "crm", 10) == RATE // DRAWS_A_SECOND - 1
     assert await taken(allowance, "shop", 10) == 10
 
 
-async def test_a_draw_serves_many_requests(engine: AsyncEngine, sessions: Sessions) -> None:
-    allowance = RateLimiter(sessions, 1000)
+async def test_a_draw_serves_many_requests(db: Database) -> None:
+    allowance = RateLimiter(db.sessions, 1000)
     assert await taken(allowance, "crm", 100) == 100
-    first = await value(engine, "SELECT tat FROM api_rate_limit")
+    first = await db.value("SELECT tat FROM api_rate_limit")
     await allowance.take("crm")
-    assert await value(engine, "SELECT tat > :first FROM api_rate_limit", first=first)
+    assert await db.value("SELECT tat > :first FROM api_rate_limit", first=first)
 
 
-async def test_a_key_goes_on_after_the_databases_clock_went_back(engine: AsyncEngine, sessions: Sessions) -> None:
-    await taken(RateLimiter(sessions, RATE), "crm", 1)
-    await run(engine, "UPDATE api_rate_limit SET tat = tat + interval '1 hour'")
-    assert await taken(RateLimiter(sessions, RATE), "crm", 1) == 1
-    assert await value(engine, "SELECT tat <= now() FROM api_rate_limit")
+async def test_a_key_goes_on_after_the_databases_clock_went_back(db: Database) -> None:
+    await taken(RateLimiter(db.sessions, RATE), "crm", 1)
+    await db.run("UPDATE api_rate_limit SET tat = tat + interval '1 hour'")
+    assert await taken(RateLimiter(db.sessions, RATE), "crm", 1) == 1
+    assert await db.value("SELECT tat <= now() FROM api_rate_limit")
 
 
-async def test_without_a_rate_nothing_is_counted(engine: AsyncEngine, sessions: Sessions) -> None:
-    assert await taken(RateLimiter(sessions, 0), "crm", 1000) == 1000
-    assert await value(engine, "SELECT count(*) FROM api_rate_limit") == 0
+async def test_without_a_rate_nothing_is_counted(db: Database) -> None:
+    assert await taken(RateLimiter(db.sessions, 0), "crm", 1000) == 1000
+    assert await db.value("SELECT count(*) FROM api_rate_limit") == 0
 
 
-async def test_too_many_requests_are_answered_429_with_when_to_come_again(
-    settings: Settings, engine: AsyncEngine
-) -> None:
+async def test_too_many_requests_are_answered_429_with_when_to_come_again(settings: Settings, db: Database) -> None:
     async with running_api(structs.replace(settings, api_rate=10)) as api:
         assert (await api.get("/clients/")).status_code == 200
-        await stop_the_clock(engine)
+        await stop_the_clock(db)
         answer = await api.get("/clients/")
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert answer.json()["detail"] == "This key may make 10 requests a second; try again in a second."

@@ -1,102 +1,97 @@
 import asyncio
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import api_keys, users
 from mailing.access.passwords import matches
 from mailing.access.roles import Role
 from mailing.access.sessions import User
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.errors import Conflict, Forbidden, Invalid, NotFound
-from support.rows import run, value
+from support.database import Database
 from support.users import PASSWORD, made, signed_in, who
 
 
-async def created(sessions: Sessions, name: str = "anna") -> int:
-    async with transaction(sessions) as session:
-        return await users.create(session, name, role=Role.ADMIN, password=PASSWORD, by="tests")
+async def created(db: Database, name: str = "anna") -> int:
+    return await db.commit(users.create, name, role=Role.ADMIN, password=PASSWORD, by="tests")
 
 
-async def test_a_user_is_listed_with_the_role_and_without_the_password(sessions: Sessions, engine: AsyncEngine) -> None:
-    user_id = await created(sessions)
-    async with transaction(sessions) as session:
-        [anna] = await users.all_users(session)
+async def test_a_user_is_listed_with_the_role_and_without_the_password(db: Database) -> None:
+    user_id = await created(db)
+    [anna] = await db.commit(users.all_users)
     assert (anna.id, anna.name, anna.role, anna.disabled_at) == (user_id, "anna", Role.ADMIN, None)
-    kept = str(await run(engine, "SELECT u::text FROM user_account u"))
+    kept = str(await db.run("SELECT u::text FROM user_account u"))
     assert PASSWORD not in kept
     assert "$argon2id$" in kept
 
 
-async def test_a_name_is_one_persons_however_it_is_written(sessions: Sessions) -> None:
-    await created(sessions)
+async def test_a_name_is_one_persons_however_it_is_written(db: Database) -> None:
+    await created(db)
     with pytest.raises(Conflict) as taken:
-        await created(sessions, "ANNA")
+        await created(db, "ANNA")
     assert [error.field for error in taken.value.errors] == ["name"]
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 101, "an\nna", "an\x00na"])
-async def test_a_name_must_be_readable(sessions: Sessions, name: str) -> None:
+async def test_a_name_must_be_readable(db: Database, name: str) -> None:
     with pytest.raises(Invalid, match="name"):
-        await created(sessions, name)
+        await created(db, name)
 
 
 @pytest.mark.parametrize("password", ["", "short", "x" * 201, "abcabcabcabc", " a blank before", "with a\nnew line"])
-async def test_a_password_nobody_should_have_is_refused(sessions: Sessions, password: str) -> None:
-    async with transaction(sessions) as session:
+async def test_a_password_nobody_should_have_is_refused(db: Database, password: str) -> None:
+    async with transaction(db.sessions) as session:
         with pytest.raises(Invalid, match="password") as refused:
             await users.create(session, "anna", role=Role.VIEWER, password=password, by="tests")
     assert not password or password not in str(refused.value)
 
 
-async def test_a_password_is_checked_with_a_hash_and_without_one(sessions: Sessions, engine: AsyncEngine) -> None:
-    await created(sessions)
-    kept = await value(engine, "SELECT password_hash FROM user_account")
+async def test_a_password_is_checked_with_a_hash_and_without_one(db: Database) -> None:
+    await created(db)
+    kept = await db.value("SELECT password_hash FROM user_account")
     assert await matches(PASSWORD, kept)
     assert not await matches("another one entirely", kept)
     assert not await matches(PASSWORD, None)
     assert not await matches(PASSWORD, "no hash at all")
 
 
-async def test_a_new_password_and_disabling_end_every_session(sessions: Sessions) -> None:
-    await made(sessions)
-    boris = await made(sessions, "boris", Role.EDITOR)
+async def test_a_new_password_and_disabling_end_every_session(db: Database) -> None:
+    await made(db)
+    boris = await made(db, "boris", Role.EDITOR)
     for change in ("password", "disable"):
-        token = await signed_in(sessions, boris)
-        assert await who(sessions, token) == User(boris, "boris", Role.EDITOR)
-        async with transaction(sessions) as session:
+        token = await signed_in(db, boris)
+        assert await who(db, token) == User(boris, "boris", Role.EDITOR)
+        async with transaction(db.sessions) as session:
             if change == "password":
                 await users.set_password(session, boris, "a different one now", by="tests")
             else:
                 await users.disable(session, boris, by="tests")
-        assert await who(sessions, token) is None
+        assert await who(db, token) is None
 
 
-async def test_a_new_role_counts_from_the_next_request(sessions: Sessions) -> None:
-    await made(sessions)
-    boris = await made(sessions, "boris", Role.SENDER)
-    token = await signed_in(sessions, boris)
-    async with transaction(sessions) as session:
-        await users.set_role(session, boris, Role.VIEWER, by="tests")
-    assert await who(sessions, token) == User(boris, "boris", Role.VIEWER)
+async def test_a_new_role_counts_from_the_next_request(db: Database) -> None:
+    await made(db)
+    boris = await made(db, "boris", Role.SENDER)
+    token = await signed_in(db, boris)
+    await db.commit(users.set_role, boris, Role.VIEWER, by="tests")
+    assert await who(db, token) == User(boris, "boris", Role.VIEWER)
 
 
-async def test_the_last_admin_stays_one(sessions: Sessions) -> None:
-    admin = await made(sessions)
-    async with transaction(sessions) as session:
+async def test_the_last_admin_stays_one(db: Database) -> None:
+    admin = await made(db)
+    async with transaction(db.sessions) as session:
         with pytest.raises(Conflict, match="last admin"):
             await users.set_role(session, admin, Role.SENDER, by="tests")
         with pytest.raises(Conflict, match="last admin"):
             await users.disable(session, admin, by="tests")
 
 
-async def test_of_two_admins_who_disable_each_other_one_stays(sessions: Sessions) -> None:
-    pair = [await made(sessions, name) for name in ("anna", "boris")]
+async def test_of_two_admins_who_disable_each_other_one_stays(db: Database) -> None:
+    pair = [await made(db, name) for name in ("anna", "boris")]
 
     async def disabled(user_id: int) -> bool:
         try:
-            async with transaction(sessions) as session:
-                await users.disable(session, user_id, by="tests")
+            await db.commit(users.disable, user_id, by="tests")
         except Conflict:
             return False
         return True
@@ -104,8 +99,8 @@ async def test_of_two_admins_who_disable_each_other_one_stays(sessions: Sessions
     assert sorted(await asyncio.gather(*map(disabled, pair))) == [False, True]
 
 
-async def test_nobody_is_changed_who_does_not_exist(sessions: Sessions) -> None:
-    async with transaction(sessions) as session:
+async def test_nobody_is_changed_who_does_not_exist(db: Database) -> None:
+    async with transaction(db.sessions) as session:
         for change in (
             users.disable(session, 7, by="tests"),
             users.enable(session, 7, by="tests"),
@@ -119,21 +114,19 @@ async def test_nobody_is_changed_who_does_not_exist(sessions: Sessions) -> None:
             await users.by_name(session, "nobody")
 
 
-async def test_who_is_disabled_makes_no_key_at_the_same_moment(sessions: Sessions, engine: AsyncEngine) -> None:
+async def test_who_is_disabled_makes_no_key_at_the_same_moment(db: Database) -> None:
     """Either the key is there in time to be revoked, or it is not made."""
-    await made(sessions)
-    boris = await made(sessions, "boris")
+    await made(db)
+    boris = await made(db, "boris")
 
     async def make(number: int) -> None:
-        async with transaction(sessions) as session:
-            await api_keys.create(session, f"key {number}", by="tests", user_id=boris)
+        await db.commit(api_keys.create, f"key {number}", by="tests", user_id=boris)
 
     async def disable() -> None:
-        async with transaction(sessions) as session:
-            await users.disable(session, boris, by="tests", revoke_keys=True)
+        await db.commit(users.disable, boris, by="tests", revoke_keys=True)
 
     tried = await asyncio.gather(make(1), make(2), disable(), make(3), make(4), return_exceptions=True)
     assert all(result is None or isinstance(result, Forbidden) for result in tried)
     with pytest.raises(Forbidden, match="no longer create keys"):
         await make(5)
-    assert await value(engine, "SELECT count(*) FROM api_key WHERE revoked_at IS NULL") == 0
+    assert await db.value("SELECT count(*) FROM api_key WHERE revoked_at IS NULL") == 0

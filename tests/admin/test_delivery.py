@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.settings import Settings
 from support.admin import Browser
+from support.database import Database
 from support.markup import words
-from support.rows import add_mailing, add_messages, run
 
 RECEIPT = """
     INSERT INTO receipt (message_id, mailing_id, state, code, at)
@@ -23,16 +22,16 @@ def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
 
 
 @pytest.fixture
-async def mailing_id(engine: AsyncEngine) -> int:
-    return await add_mailing(engine)
+async def mailing_id(db: Database) -> int:
+    return await db.add_mailing()
 
 
 @pytest.fixture
-async def ids(engine: AsyncEngine, mailing_id: int) -> Sequence[int]:
+async def ids(db: Database, mailing_id: int) -> Sequence[int]:
     """Two delivered, one not, one without a receipt."""
-    ids = await add_messages(engine, mailing_id, ["sent"] * 4)
+    ids = await db.add_messages(mailing_id, ["sent"] * 4)
     for message_id, state, code in zip(ids, (3, 3, 2), (None, None, "UNDELIV 27"), strict=False):
-        await run(engine, RECEIPT, id=message_id, state=state, code=code)
+        await db.run(RECEIPT, id=message_id, state=state, code=code)
     return ids
 
 
@@ -48,12 +47,12 @@ async def test_the_mailing_says_what_arrived_and_why_the_rest_did_not(viewer: Br
 
 @pytest.mark.usefixtures("ids")
 async def test_after_three_days_the_mailing_says_that_no_receipt_came(
-    viewer: Browser, engine: AsyncEngine, mailing_id: int
+    viewer: Browser, db: Database, mailing_id: int
 ) -> None:
     change = """UPDATE mailing SET starts_at = now() - interval '5 d', ends_at = now() - interval '73 h',
                started_at = now() - interval '5 d', finished_at = now() - interval '4 d', status = 'finished',
                content_revision = content_revision"""
-    await run(engine, change)
+    await db.run(change)
     assert "sent, no receipt came 1" in words(await viewer.get(f"/admin/mailings/{mailing_id}"))
 
 
@@ -67,9 +66,9 @@ async def test_after_three_days_the_mailing_says_that_no_receipt_came(
     ],
 )
 async def test_a_message_says_what_became_of_it(
-    viewer: Browser, engine: AsyncEngine, ids: Sequence[int], number: int, sent_ago: str, said: str
+    viewer: Browser, db: Database, ids: Sequence[int], number: int, sent_ago: str, said: str
 ) -> None:
-    await run(engine, f"UPDATE message SET finished_at = finished_at - interval '{sent_ago}'")
+    await db.run(f"UPDATE message SET finished_at = finished_at - interval '{sent_ago}'")
     assert said in words(await viewer.get(f"/admin/messages/{ids[number]}"))
 
 
@@ -97,9 +96,9 @@ async def test_a_russian_reader_reads_it_in_russian(viewer: Browser, mailing_id:
 
 @pytest.mark.parametrize("settings", ["probe"], indirect=True)
 async def test_nothing_is_said_where_the_provider_sends_no_receipts(
-    viewer: Browser, engine: AsyncEngine, mailing_id: int
+    viewer: Browser, db: Database, mailing_id: int
 ) -> None:
-    [message_id] = await add_messages(engine, mailing_id, ["sent"])
+    [message_id] = await db.add_messages(mailing_id, ["sent"])
     for path in (f"mailings/{mailing_id}", f"mailings/{mailing_id}/messages", f"messages/{message_id}"):
         page = words(await viewer.get(f"/admin/{path}"))
         assert "eliver" not in page

@@ -8,15 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 from litestar import Litestar
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 import mailing.admin
 from mailing.admin import form_keys
 from support.admin import Browser, mailing_form
+from support.database import Database
 from support.markup import words
 from support.processes import until
 from support.query_plans import executed
-from support.rows import add_client, add_mailing, add_messages, run, value
 
 TEMPLATES = Path(str(mailing.admin.__file__)).parent
 
@@ -67,49 +66,49 @@ async def twice(browser: Browser, page: str, data: Mapping[str, str | list[str]]
 
 
 @pytest.mark.parametrize("begin", ["/admin/mailings/new", "/admin/mailings/new?like={}"])
-async def test_a_mailing_sent_twice_is_made_once(engine: AsyncEngine, sender: Browser, begin: str) -> None:
-    like = await add_mailing(engine)
+async def test_a_mailing_sent_twice_is_made_once(db: Database, sender: Browser, begin: str) -> None:
+    like = await db.add_mailing()
     answer = await twice(sender, begin.format(like), mailing_form(text="Twice"), to="/admin/mailings/new")
-    made = await value(engine, "SELECT id FROM mailing WHERE text = 'Twice'")
+    made = await db.value("SELECT id FROM mailing WHERE text = 'Twice'")
     assert answer.headers["location"] == f"/admin/mailings/{made}"
-    assert await value(engine, "SELECT count(*) FROM mailing WHERE text = 'Twice'") == 1
+    assert await db.value("SELECT count(*) FROM mailing WHERE text = 'Twice'") == 1
     assert "The mailing was saved." in words(await sender.get(answer.headers["location"]))
 
 
-async def test_a_page_loaded_anew_makes_a_second_mailing(engine: AsyncEngine, sender: Browser) -> None:
+async def test_a_page_loaded_anew_makes_a_second_mailing(db: Database, sender: Browser) -> None:
     for _ in range(2):
         await twice(sender, "/admin/mailings/new", mailing_form(text="Twice"))
-    assert await value(engine, "SELECT count(*) FROM mailing WHERE text = 'Twice'") == 2
+    assert await db.value("SELECT count(*) FROM mailing WHERE text = 'Twice'") == 2
 
 
-async def test_a_form_sent_again_with_other_content_is_refused(engine: AsyncEngine, sender: Browser) -> None:
+async def test_a_form_sent_again_with_other_content_is_refused(db: Database, sender: Browser) -> None:
     key = {"form_key": await key_on(sender, "/admin/mailings/new")}
     assert (await sender.post("/admin/mailings/new", data=mailing_form() | key)).status_code == 303
     other = await sender.post("/admin/mailings/new", data=mailing_form(text="Other") | key)
     assert other.status_code == 409
     assert "This form was sent before, with other content." in other.text
-    assert await value(engine, "SELECT count(*) FROM mailing") == 1
+    assert await db.value("SELECT count(*) FROM mailing") == 1
 
 
-async def test_a_refused_form_may_be_sent_again(engine: AsyncEngine, sender: Browser) -> None:
+async def test_a_refused_form_may_be_sent_again(db: Database, sender: Browser) -> None:
     key = {"form_key": await key_on(sender, "/admin/mailings/new")}
     assert (await sender.post("/admin/mailings/new", data=mailing_form(text="") | key)).status_code == 400
     assert (await sender.post("/admin/mailings/new", data=mailing_form() | key)).status_code == 303
-    assert await value(engine, "SELECT count(*) FROM mailing") == 1
+    assert await db.value("SELECT count(*) FROM mailing") == 1
 
 
-async def test_the_plan_may_be_asked_for_before_the_form_is_sent(engine: AsyncEngine, sender: Browser) -> None:
+async def test_the_plan_may_be_asked_for_before_the_form_is_sent(db: Database, sender: Browser) -> None:
     sent = mailing_form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
     plans = await asyncio.gather(*(sender.post("/admin/mailings/plan", data=sent) for _ in range(2)))
     assert [plan.status_code for plan in plans] == [200, 200]
     assert (await sender.post("/admin/mailings/new", data=sent)).status_code == 303
-    assert await value(engine, "SELECT count(*) FROM idempotency_key") == 1
+    assert await db.value("SELECT count(*) FROM idempotency_key") == 1
 
 
-async def test_a_form_without_a_key_is_done_each_time(engine: AsyncEngine, sender: Browser) -> None:
+async def test_a_form_without_a_key_is_done_each_time(db: Database, sender: Browser) -> None:
     for _ in range(2):
         assert (await sender.post("/admin/mailings/new", data=mailing_form())).status_code == 303
-    assert await value(engine, "SELECT count(*) FROM mailing") == 2
+    assert await db.value("SELECT count(*) FROM mailing") == 2
     guessed = await sender.post("/admin/mailings/new", data=mailing_form() | {"form_key": "1"})
     assert guessed.status_code == 400
 
@@ -120,38 +119,38 @@ async def test_the_key_of_one_user_is_no_key_of_another(sender: Browser, admin: 
     assert len(set(places)) == 2
 
 
-async def test_a_test_sent_twice_goes_out_once(engine: AsyncEngine, sender: Browser) -> None:
-    await add_client(engine, phone="79161234567")
-    page = f"/admin/mailings/{await add_mailing(engine)}/test"
+async def test_a_test_sent_twice_goes_out_once(db: Database, sender: Browser) -> None:
+    await db.add_client(phone="79161234567")
+    page = f"/admin/mailings/{await db.add_mailing()}/test"
     await twice(sender, page, {"phone": "79161234567"})
-    assert await value(engine, "SELECT count(*) FROM mailing WHERE test_of_mailing_id IS NOT NULL") == 1
+    assert await db.value("SELECT count(*) FROM mailing WHERE test_of_mailing_id IS NOT NULL") == 1
 
 
-async def test_failed_messages_are_resent_once(engine: AsyncEngine, sender: Browser) -> None:
-    mailing = await add_mailing(engine)
-    await add_client(engine)
-    await add_messages(engine, mailing, ["failed"])
+async def test_failed_messages_are_resent_once(db: Database, sender: Browser) -> None:
+    mailing = await db.add_mailing()
+    await db.add_client()
+    await db.add_messages(mailing, ["failed"])
     answer = await twice(sender, f"/admin/mailings/{mailing}/resend-failed", {})
     assert answer.headers["location"] == f"/admin/mailings/{mailing}"
-    assert await value(engine, "SELECT count(*) FROM event WHERE kind LIKE 'mailing.resen%'") == 1
+    assert await db.value("SELECT count(*) FROM event WHERE kind LIKE 'mailing.resen%'") == 1
 
 
-async def test_a_user_and_a_client_are_made_once(engine: AsyncEngine, admin: Browser) -> None:
+async def test_a_user_and_a_client_are_made_once(db: Database, admin: Browser) -> None:
     user = {"name": "bert", "role": "viewer", "password": "correct horse battery"}
     assert (await twice(admin, "/admin/users", user)).headers["location"].startswith("/admin/users/")
     client = {"phone": "79161234567", "timezone": "Europe/Moscow"}
     assert (await twice(admin, "/admin/clients/new", client)).headers["location"].startswith("/admin/clients/")
-    assert await value(engine, "SELECT count(*) FROM user_account WHERE name = 'bert'") == 1
+    assert await db.value("SELECT count(*) FROM user_account WHERE name = 'bert'") == 1
 
 
-async def test_a_file_is_stored_once(engine: AsyncEngine, editor: Browser) -> None:
+async def test_a_file_is_stored_once(db: Database, editor: Browser) -> None:
     action = re.search(r'action="(/admin/clients/upload[^"]+)"', (await editor.get("/admin/clients/upload")).text)
     assert action
     file = {"file": ("clients.csv", b"phone,timezone\n79161234567,Europe/Moscow\n")}
     answers = await asyncio.gather(*(editor.post(action[1], files=file) for _ in range(2)))
     assert [answer.status_code for answer in answers] == [303, 303]
     assert len({answer.headers["location"] for answer in answers}) == 1
-    assert await value(engine, "SELECT count(*) FROM upload") == 1
+    assert await db.value("SELECT count(*) FROM upload") == 1
 
 
 async def test_an_upload_is_confirmed_once(editor: Browser) -> None:
@@ -161,23 +160,23 @@ async def test_an_upload_is_confirmed_once(editor: Browser) -> None:
     assert answer.headers["location"] == page
 
 
-async def test_an_api_key_is_made_once_and_shown_by_both_answers(engine: AsyncEngine, admin: Browser) -> None:
+async def test_an_api_key_is_made_once_and_shown_by_both_answers(db: Database, admin: Browser) -> None:
     answer = await twice(admin, "/admin/keys", {"name": "shop", "scope": "full"})
     secret = re.search(r'<code class="secret"[^>]*>([^<]+)<', answer.text)
     assert secret
-    assert await value(engine, "SELECT count(*) FROM api_key") == 1
-    kept = await run(engine, "SELECT key, encode(body, 'escape'), headers::text FROM idempotency_key")
+    assert await db.value("SELECT count(*) FROM api_key") == 1
+    kept = await db.run("SELECT key, encode(body, 'escape'), headers::text FROM idempotency_key")
     assert len(kept) == 1
     assert secret[1] not in str(kept)
     assert "secret" not in str(kept)
 
 
 async def test_those_who_wait_for_the_first_hold_no_connection(
-    app: Litestar, engine: AsyncEngine, sender: Browser, monkeypatch: pytest.MonkeyPatch
+    app: Litestar, db: Database, sender: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(form_keys, "WAIT_S", 60)
     sent = mailing_form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
-    async with engine.connect() as holder, asyncio.TaskGroup() as tasks:
+    async with db.engine.connect() as holder, asyncio.TaskGroup() as tasks:
         await holder.exec_driver_sql("LOCK TABLE mailing IN EXCLUSIVE MODE")
         with executed() as ran:
             posts = [tasks.create_task(sender.post("/admin/mailings/new", data=sent)) for _ in range(4)]
@@ -186,4 +185,4 @@ async def test_those_who_wait_for_the_first_hold_no_connection(
         await holder.rollback()
     answers = {(post.result().status_code, post.result().headers["location"]) for post in posts}
     assert answers == {(303, "/admin/mailings/1")}
-    assert await value(engine, "SELECT count(*) FROM mailing") == 1
+    assert await db.value("SELECT count(*) FROM mailing") == 1

@@ -3,14 +3,13 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from litestar import Litestar
 from litestar._parsers import parse_url_encoded_form_data
 from playwright.async_api import Browser as Chromium
 
 from mailing.admin.viewer import encode_address, local_path
-from mailing.database.engine import Sessions
 from support.admin import Browser
 from support.browser import CHROMIUM, WITHOUT
+from support.database import Database
 from support.users import PASSWORD, made
 
 FORM = {"language": "ru", "next": "/admin/clients?tag=vip"}
@@ -108,9 +107,9 @@ def test_whatever_an_address_holds_a_header_can_carry_it(address: str) -> None:
 
 @pytest.mark.parametrize("path", [*HOSTILE, "/admin/\N{CYRILLIC SMALL LETTER YA}"])
 async def test_every_form_and_link_that_leads_on_stays_here_whatever_it_is_given(
-    app: Litestar, viewer: Browser, stranger: Browser, path: str
+    db: Database, viewer: Browser, stranger: Browser, path: str
 ) -> None:
-    await made(app.state.sessions)
+    await made(db)
     answers = [
         await stranger.post("/admin/sign-in", data={"name": "anna", "password": PASSWORD, "next": path}),
         await stranger.post("/admin/preferences", data={"language": "ru", "next": path}),
@@ -136,9 +135,9 @@ async def test_a_stranger_is_sent_to_the_sign_in_by_one_line_of_ascii(stranger: 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 async def test_a_browser_comes_to_the_page_whose_name_is_not_ascii(
-    address: str, sessions: Sessions, chromium: Chromium
+    address: str, db: Database, chromium: Chromium
 ) -> None:
-    await made(sessions)
+    await made(db)
     page = await chromium.new_page(locale="en")
     await page.goto(f"{address}/admin/sign-in?next=/admin/clients%3Ftag%3D\N{CYRILLIC SMALL LETTER YA}")
     await page.get_by_label("Name").fill("anna")

@@ -9,21 +9,20 @@ import pytest
 from litestar import Litestar
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import expect
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from support.admin import Browser, browser_at, mailing_form
 from support.browser import CHROMIUM, WITHOUT, watched
-from support.rows import run, value
+from support.database import Database
 from support.users import PASSWORD, add_user
 
 TEXT = 'Winter sale: "all" <b>must</b> go,\nДоставка & more'
 
 
 @pytest.fixture
-async def anna(app: Litestar, sessions: Sessions) -> AsyncIterator[Browser]:
-    async with transaction(sessions) as session:
+async def anna(app: Litestar, db: Database) -> AsyncIterator[Browser]:
+    async with transaction(db.sessions) as session:
         for name in ("anna", "bert"):
             await add_user(session, name, Role.ADMIN)
     async with browser_at(app) as browser:
@@ -40,11 +39,9 @@ def hidden(page: httpx.Response) -> dict[str, str]:
     return {name: html.unescape(value) for name, value in found}
 
 
-async def test_a_mailing_written_past_the_session_is_there_after_the_sign_in(
-    engine: AsyncEngine, anna: Browser
-) -> None:
+async def test_a_mailing_written_past_the_session_is_there_after_the_sign_in(db: Database, anna: Browser) -> None:
     typed = mailing_form(text=TEXT) | {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
-    await run(engine, "DELETE FROM user_session")
+    await db.run("DELETE FROM user_session")
     held = await anna.post("/admin/mailings/new", data=typed)
     assert held.status_code == 401
     assert "Your session has ended." in held.text
@@ -58,21 +55,21 @@ async def test_a_mailing_written_past_the_session_is_there_after_the_sign_in(
     assert "Nothing was sent yet" in shown.text
     assert html.escape(TEXT, quote=False) in shown.text.replace("&#34;", '"')
     assert str(typed["ends_at"]) in shown.text
-    assert await value(engine, "SELECT count(*) FROM mailing") == 0
+    assert await db.value("SELECT count(*) FROM mailing") == 0
     sent = typed | {"form_key": hidden(shown)["form_key"]}
     assert (await anna.post("/admin/mailings/new", data=sent)).status_code == 303
-    assert await value(engine, "SELECT count(*) FROM mailing") == 1
+    assert await db.value("SELECT count(*) FROM mailing") == 1
 
 
-async def test_another_user_does_not_get_the_form(engine: AsyncEngine, anna: Browser) -> None:
+async def test_another_user_does_not_get_the_form(db: Database, anna: Browser) -> None:
     typed = mailing_form(text=TEXT) | {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
-    await run(engine, "DELETE FROM user_session")
+    await db.run("DELETE FROM user_session")
     held = await anna.post("/admin/mailings/new", data=typed)
     started = await sign_in(anna, "bert", kept=hidden(held)["kept"], next="/admin/mailings/new")
     assert (started.status_code, started.headers["location"]) == (303, "/admin/")
     asked = await anna.post("/admin/mailings/new", data=typed | {"form_restored": "yes"})
     assert (asked.status_code, asked.headers["location"]) == (303, "/admin/")
-    assert await value(engine, "SELECT count(*) FROM mailing") == 0
+    assert await db.value("SELECT count(*) FROM mailing") == 0
 
 
 @pytest.mark.parametrize(
@@ -84,10 +81,10 @@ async def test_another_user_does_not_get_the_form(engine: AsyncEngine, anna: Bro
     ],
 )
 async def test_other_forms_come_back_without_passwords(
-    engine: AsyncEngine, anna: Browser, page: str, typed: dict[str, str], shown: str
+    db: Database, anna: Browser, page: str, typed: dict[str, str], shown: str
 ) -> None:
     user = {"form_user": hidden(await anna.get(page))["form_user"]}
-    await run(engine, "DELETE FROM user_session")
+    await db.run("DELETE FROM user_session")
     held = await anna.post(page, data=typed | user)
     assert held.status_code == 401
     assert "a secret phrase" not in held.text
@@ -96,15 +93,15 @@ async def test_other_forms_come_back_without_passwords(
     assert again.status_code == 200
     assert shown in again.text
     counts = "SELECT (SELECT count(*) FROM client) + (SELECT count(*) FROM api_key)"
-    assert await value(engine, counts) == 0
-    assert await value(engine, "SELECT count(*) FROM user_account") == 2
+    assert await db.value(counts) == 0
+    assert await db.value("SELECT count(*) FROM user_account") == 2
 
 
-async def test_a_form_without_a_text_is_not_done_by_asking_for_it(engine: AsyncEngine, anna: Browser) -> None:
+async def test_a_form_without_a_text_is_not_done_by_asking_for_it(db: Database, anna: Browser) -> None:
     user = hidden(await anna.get("/admin/mailings/new"))["form_user"]
     answer = await anna.post("/admin/gateway/stop", data={"form_user": user, "form_restored": "yes"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/")
-    assert await value(engine, "SELECT stopped_at FROM gateway") is None
+    assert await db.value("SELECT stopped_at FROM gateway") is None
 
 
 async def test_no_kept_form_leads_to_another_site(anna: Browser) -> None:
@@ -115,8 +112,8 @@ async def test_no_kept_form_leads_to_another_site(anna: Browser) -> None:
     assert (await sign_in(anna, "anna", kept="[[", next="/admin/keys")).headers["location"] == "/admin/keys"
 
 
-async def test_typing_past_the_session_leaves_the_page_as_it_is(engine: AsyncEngine, anna: Browser) -> None:
-    await run(engine, "DELETE FROM user_session")
+async def test_typing_past_the_session_leaves_the_page_as_it_is(db: Database, anna: Browser) -> None:
+    await db.run("DELETE FROM user_session")
     answer = await anna.post("/admin/mailings/plan", data=mailing_form(), headers={"HX-Request": "true"})
     assert answer.status_code == 401
     assert "HX-Redirect" not in answer.headers
@@ -127,10 +124,9 @@ async def test_typing_past_the_session_leaves_the_page_as_it_is(engine: AsyncEng
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("script", [True, False])
 async def test_in_a_browser_a_double_click_and_an_ended_session(
-    address: str, engine: AsyncEngine, sessions: Sessions, chromium: Chromium, script: bool
+    address: str, db: Database, chromium: Chromium, script: bool
 ) -> None:
-    async with transaction(sessions) as session:
-        await add_user(session, "anna", Role.ADMIN)
+    await db.commit(add_user, "anna", Role.ADMIN)
     context = await chromium.new_context(locale="en-GB", java_script_enabled=script)
     page = await context.new_page()
     seen = watched(page)
@@ -142,7 +138,7 @@ async def test_in_a_browser_a_double_click_and_an_ended_session(
     await page.wait_for_url(f"{address}/admin/account")
     await page.goto(f"{address}/admin/mailings/new")
     await page.get_by_label("Text", exact=True).fill(TEXT)
-    await run(engine, "DELETE FROM user_session")
+    await db.run("DELETE FROM user_session")
     button = page.get_by_role("button", name="Create the mailing")
     await button.click()
     await page.get_by_label("Name").fill("anna")
@@ -151,9 +147,9 @@ async def test_in_a_browser_a_double_click_and_an_ended_session(
     if not script:
         await page.get_by_role("button", name="Back to the form").click()
     await expect(page.get_by_label("Text", exact=True)).to_have_value(TEXT, timeout=60_000)
-    assert await value(engine, "SELECT count(*) FROM mailing") == 0
+    assert await db.value("SELECT count(*) FROM mailing") == 0
     await button.dblclick()
     await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
-    assert await value(engine, "SELECT count(*) FROM mailing") == 1
-    assert await value(engine, "SELECT text FROM mailing") == TEXT
+    assert await db.value("SELECT count(*) FROM mailing") == 1
+    assert await db.value("SELECT text FROM mailing") == TEXT
     assert seen.blocked == []

@@ -11,11 +11,10 @@ from html.parser import HTMLParser
 
 import pytest
 from litestar import Litestar
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.web.parameters import SAFE
 from support.admin import Browser, admin_handlers
-from support.rows import add_messages, run
+from support.database import Database
 
 OUR_TAGS = {"img": "/static/favicon.svg", "link": "/static/", "script": "/static/", "iframe": "/admin/reports/"}
 
@@ -87,16 +86,16 @@ def shown_in(page: str) -> set[str]:
 
 
 @pytest.fixture
-async def admin(admin: Browser, engine: AsyncEngine) -> Browser:
-    await fill(engine, ROWS)
-    await add_messages(engine, 1, ["unknown", "failed", "sent"])
-    await fill(engine, OF_MESSAGES)
+async def admin(admin: Browser, db: Database) -> Browser:
+    await fill(db, ROWS)
+    await db.add_messages(1, ["unknown", "failed", "sent"])
+    await fill(db, OF_MESSAGES)
     return admin
 
 
-async def fill(engine: AsyncEngine, rows: Iterable[str]) -> None:
+async def fill(db: Database, rows: Iterable[str]) -> None:
     for statement in rows:
-        await run(engine, statement, **{field: evil(field) for field in re.findall(r":(\w+)", statement)})
+        await db.run(statement, **{field: evil(field) for field in re.findall(r":(\w+)", statement)})
 
 
 def paths(app: Litestar, *, safe: bool) -> Iterator[tuple[str, str]]:

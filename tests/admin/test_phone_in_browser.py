@@ -2,13 +2,11 @@
 
 import pytest
 from playwright.async_api import Browser, Page, expect
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import users
 from mailing.access.roles import Role
-from mailing.database.engine import Sessions, transaction
 from support.browser import CHROMIUM, WITHOUT, barriers, watched
-from support.rows import run
+from support.database import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
@@ -23,22 +21,19 @@ WORDS = {
 
 
 @pytest.fixture(params=WORDS)
-async def page(request: pytest.FixtureRequest, sessions: Sessions, chromium: Browser) -> Page:
-    async with transaction(sessions) as session:
-        await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
+async def page(request: pytest.FixtureRequest, db: Database, chromium: Browser) -> Page:
+    await db.commit(users.create, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
     return await chromium.new_page(viewport={"width": 360, "height": 740}, locale=request.param)
 
 
-async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(
-    address: str, engine: AsyncEngine, page: Page
-) -> None:
+async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(address: str, db: Database, page: Page) -> None:
     language = await page.evaluate("navigator.language")
     name, password, sign_in, create_user, create_key = WORDS[language]
     seen = watched(page)
     add = """INSERT INTO report (day, zone, starts, ends, due_at, sent_at, delivered_to)
         VALUES (current_date, 'UTC', current_date, current_date + 1, now(), now(),
             ARRAY['operations-of-the-whole-company@example.org'])"""
-    await run(engine, add)
+    await db.run(add)
     found = []
     await page.goto(f"{address}/admin/account")
     found += await barriers(page)

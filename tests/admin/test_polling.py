@@ -4,12 +4,11 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.messages.states import MessageStatus
 from support.admin import Browser
+from support.database import Database
 from support.markup import words
-from support.rows import add_client, add_mailing, add_messages, run, value
 
 
 async def test_an_empty_start_page_says_how_everything_is(viewer: Browser) -> None:
@@ -20,11 +19,11 @@ async def test_an_empty_start_page_says_how_everything_is(viewer: Browser) -> No
     assert "No mailing is running, paused or scheduled." in page
 
 
-async def test_the_start_page_names_what_holds_sending_back(engine: AsyncEngine, viewer: Browser) -> None:
-    await run(engine, "UPDATE gateway SET stopped_at = now(), stopped_by = 'user 1 (anna)', rate = 50")
-    await run(engine, "INSERT INTO procrastinate_workers DEFAULT VALUES")
-    mailing_id = await add_mailing(engine, text="Autumn sale")
-    await add_messages(engine, mailing_id, ["sent", "pending", "pending"])
+async def test_the_start_page_names_what_holds_sending_back(db: Database, viewer: Browser) -> None:
+    await db.run("UPDATE gateway SET stopped_at = now(), stopped_by = 'user 1 (anna)', rate = 50")
+    await db.run("INSERT INTO procrastinate_workers DEFAULT VALUES")
+    mailing_id = await db.add_mailing(text="Autumn sale")
+    await db.add_messages(mailing_id, ["sent", "pending", "pending"])
     page = words(await viewer.get("/admin/"))
     assert "All sending was stopped by user 1 (anna)" in page
     assert "At most 50 per second." in page
@@ -32,9 +31,9 @@ async def test_the_start_page_names_what_holds_sending_back(engine: AsyncEngine,
     assert "Autumn sale running" in page
 
 
-async def test_a_mailings_page_tells_how_far_it_is(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id = await add_mailing(engine, text="Autumn <b>sale</b>")
-    await add_messages(engine, mailing_id, [*["sent"] * 6, *["pending"] * 3, "unknown"])
+async def test_a_mailings_page_tells_how_far_it_is(db: Database, viewer: Browser) -> None:
+    mailing_id = await db.add_mailing(text="Autumn <b>sale</b>")
+    await db.add_messages(mailing_id, [*["sent"] * 6, *["pending"] * 3, "unknown"])
     page = await viewer.get(f"/admin/mailings/{mailing_id}")
     assert "Autumn &lt;b&gt;sale&lt;/b&gt;" in page.text
     text = words(page)
@@ -43,13 +42,11 @@ async def test_a_mailings_page_tells_how_far_it_is(engine: AsyncEngine, viewer: 
     assert "3 messages : in the queue." in text
 
 
-async def test_a_mailing_that_waits_for_local_hours_says_where_and_when(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id, client_id = await add_mailing(engine), await add_client(engine)
-    await run(engine, "UPDATE client SET timezone = 'Asia/Omsk'")
-    await add_messages(engine, mailing_id, ["pending"], first_client=client_id)
-    await run(
-        engine, "UPDATE message SET wait_reason = 'window', due_at = '2040-01-01T03:00Z', closes_at = '2041-01-01Z'"
-    )
+async def test_a_mailing_that_waits_for_local_hours_says_where_and_when(db: Database, viewer: Browser) -> None:
+    mailing_id, client_id = await db.add_mailing(), await db.add_client()
+    await db.run("UPDATE client SET timezone = 'Asia/Omsk'")
+    await db.add_messages(mailing_id, ["pending"], first_client=client_id)
+    await db.run("UPDATE message SET wait_reason = 'window', due_at = '2040-01-01T03:00Z', closes_at = '2041-01-01Z'")
     page = words(await viewer.get(f"/admin/mailings/{mailing_id}"))
     assert "1 message : local hours begin at 09:00 in Asia/Omsk (1 Jan 2040, 03:00 UTC+0)." in page
 
@@ -57,19 +54,19 @@ async def test_a_mailing_that_waits_for_local_hours_says_where_and_when(engine: 
 @pytest.mark.parametrize(
     ("status", "sentence"), [("paused", "1 message : the mailing is paused."), ("scheduled", "Its start, ")]
 )
-async def test_a_mailing_at_rest_says_why(engine: AsyncEngine, viewer: Browser, status: str, sentence: str) -> None:
-    mailing_id = await add_mailing(engine, status=status)
-    await add_messages(engine, mailing_id, ["pending"])
+async def test_a_mailing_at_rest_says_why(db: Database, viewer: Browser, status: str, sentence: str) -> None:
+    mailing_id = await db.add_mailing(status=status)
+    await db.add_messages(mailing_id, ["pending"])
     assert sentence in words(await viewer.get(f"/admin/mailings/{mailing_id}"))
 
 
-async def test_a_part_that_did_not_change_is_not_sent_again(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id = await add_mailing(engine)
-    (message_id,) = await add_messages(engine, mailing_id, ["pending"])
+async def test_a_part_that_did_not_change_is_not_sent_again(db: Database, viewer: Browser) -> None:
+    mailing_id = await db.add_mailing()
+    (message_id,) = await db.add_messages(mailing_id, ["pending"])
     path = re.search(r'hx-get="([^"]+)"', (await viewer.get(f"/admin/mailings/{mailing_id}")).text)
     assert path is not None
     assert (await viewer.get(path[1])).status_code == 204
-    await run(engine, "UPDATE message SET status = 'cancelled', finished_at = now() WHERE id = :id", id=message_id)
+    await db.run("UPDATE message SET status = 'cancelled', finished_at = now() WHERE id = :id", id=message_id)
     changed = await viewer.get(path[1])
     while changed.status_code == 204:  # what was read a moment ago is still shared
         changed = await viewer.get(path[1])
@@ -78,20 +75,18 @@ async def test_a_part_that_did_not_change_is_not_sent_again(engine: AsyncEngine,
     assert "<html" not in changed.text
 
 
-async def test_a_finished_mailings_page_is_not_asked_for_again(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id = await add_mailing(engine, status="finished")
-    await add_messages(engine, mailing_id, ["sent"])
+async def test_a_finished_mailings_page_is_not_asked_for_again(db: Database, viewer: Browser) -> None:
+    mailing_id = await db.add_mailing(status="finished")
+    await db.add_messages(mailing_id, ["sent"])
     page = await viewer.get(f"/admin/mailings/{mailing_id}")
     assert "hx-get" not in page.text
     assert "data-every" not in page.text
 
 
-async def test_messages_are_found_by_status_and_by_phone(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id = await add_mailing(engine)
-    clients = [await add_client(engine, phone=f"7916123456{n}") for n in range(3)]
-    sent, failed, pending = await add_messages(
-        engine, mailing_id, ["sent", "failed", "pending"], first_client=clients[0]
-    )
+async def test_messages_are_found_by_status_and_by_phone(db: Database, viewer: Browser) -> None:
+    mailing_id = await db.add_mailing()
+    clients = [await db.add_client(phone=f"7916123456{n}") for n in range(3)]
+    sent, failed, pending = await db.add_messages(mailing_id, ["sent", "failed", "pending"], first_client=clients[0])
     path = f"/admin/mailings/{mailing_id}/messages"
 
     async def found(**typed: str) -> set[int]:
@@ -106,9 +101,9 @@ async def test_messages_are_found_by_status_and_by_phone(engine: AsyncEngine, vi
     assert await found(status="nonsense") == {sent, failed, pending}
 
 
-async def test_messages_are_paged(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id = await add_mailing(engine)
-    ids = await add_messages(engine, mailing_id, ["pending"] * 60)
+async def test_messages_are_paged(db: Database, viewer: Browser) -> None:
+    mailing_id = await db.add_mailing()
+    ids = await db.add_messages(mailing_id, ["pending"] * 60)
     path, seen = f"/admin/mailings/{mailing_id}/messages?status=pending", []
     while path:
         page = (await viewer.get(path)).text
@@ -118,23 +113,23 @@ async def test_messages_are_paged(engine: AsyncEngine, viewer: Browser) -> None:
     assert seen == ids
 
 
-async def test_a_messages_story_has_calls_and_acts_in_order(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id = await add_mailing(engine)
-    (message_id,) = await add_messages(engine, mailing_id, ["sent"])
+async def test_a_messages_story_has_calls_and_acts_in_order(db: Database, viewer: Browser) -> None:
+    mailing_id = await db.add_mailing()
+    (message_id,) = await db.add_messages(mailing_id, ["sent"])
     began = datetime(2026, 5, 1, 9, tzinfo=UTC)
     attempt = """
         INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome)
         SELECT id, mailing_id, :number, :at, :outcome FROM message"""
-    await run(engine, attempt, number=1, at=began, outcome="ambiguous")
-    await run(engine, attempt, number=2, at=began + timedelta(minutes=20), outcome="accepted")
+    await db.run(attempt, number=1, at=began, outcome="ambiguous")
+    await db.run(attempt, number=2, at=began + timedelta(minutes=20), outcome="accepted")
     pause = "INSERT INTO event (at, kind, actor, mailing_id) VALUES (:at, 'mailing.paused', 'user 1 (anna)', :id)"
-    await run(engine, pause, at=began + timedelta(minutes=10), id=mailing_id)
+    await db.run(pause, at=began + timedelta(minutes=10), id=mailing_id)
     page = words(await viewer.get(f"/admin/messages/{message_id}"))
     assert re.search("Call 1 no clear answer .*Mailing paused user 1.*Call 2 accepted", page)
 
 
-async def test_a_sender_resolves_an_unknown_message(engine: AsyncEngine, sender: Browser) -> None:
-    (message_id,) = await add_messages(engine, await add_mailing(engine), ["unknown"])
+async def test_a_sender_resolves_an_unknown_message(db: Database, sender: Browser) -> None:
+    (message_id,) = await db.add_messages(await db.add_mailing(), ["unknown"])
     path = f"/admin/messages/{message_id}"
     wrong = await sender.post(f"{path}/resolve", data={"as": "lost", "note": "kept"})
     assert wrong.status_code == 400
@@ -142,7 +137,7 @@ async def test_a_sender_resolves_an_unknown_message(engine: AsyncEngine, sender:
     assert ">kept</textarea>" in wrong.text
     right = await sender.post(f"{path}/resolve", data={"as": "sent", "note": "seen in the log"})
     assert (right.status_code, right.headers["location"]) == (303, path)
-    assert await value(engine, "SELECT status FROM message") == MessageStatus.sent
+    assert await db.value("SELECT status FROM message") == MessageStatus.sent
     page = words(await sender.get(path))
     assert "The result was saved." in page
     assert "it was delivered, “seen in the log” user 1 (sender)" in page
@@ -153,10 +148,10 @@ async def test_without_mailings_there_is_nothing_to_count(viewer: Browser) -> No
     assert "There are no mailings yet" in words(await viewer.get("/admin/statistics"))
 
 
-async def test_the_statistics_count_and_list_newest_first(engine: AsyncEngine, viewer: Browser) -> None:
-    first, second = await add_mailing(engine), await add_mailing(engine)
-    await add_messages(engine, first, ["sent"] * 3)
-    await add_messages(engine, second, ["sent", "failed"])
+async def test_the_statistics_count_and_list_newest_first(db: Database, viewer: Browser) -> None:
+    first, second = await db.add_mailing(), await db.add_mailing()
+    await db.add_messages(first, ["sent"] * 3)
+    await db.add_messages(second, ["sent", "failed"])
     page = await viewer.get("/admin/statistics")
     text = words(page)
     assert "2 mailings, 5 messages planned." in text
@@ -164,29 +159,27 @@ async def test_the_statistics_count_and_list_newest_first(engine: AsyncEngine, v
     assert [int(each) for each in re.findall(r'href="/admin/mailings/(\d+)"', page.text)] == [second, first]
 
 
-async def test_a_sender_changes_the_rate_and_a_wrong_one_is_kept_in_the_form(
-    engine: AsyncEngine, sender: Browser
-) -> None:
+async def test_a_sender_changes_the_rate_and_a_wrong_one_is_kept_in_the_form(db: Database, sender: Browser) -> None:
     wrong = await sender.post("/admin/gateway/rate", data={"rate": "quick"})
     assert wrong.status_code == 400
     assert 'value="quick"' in wrong.text
     assert "Enter a number from 0 to 100000" in wrong.text
     right = await sender.post("/admin/gateway/rate", data={"rate": "12,5"})
     assert right.status_code == 303
-    assert await value(engine, "SELECT rate FROM gateway") == 12.5
-    assert await value(engine, "SELECT actor FROM event WHERE kind = 'gateway.rate_changed'") == "user 1 (sender)"
+    assert await db.value("SELECT rate FROM gateway") == 12.5
+    assert await db.value("SELECT actor FROM event WHERE kind = 'gateway.rate_changed'") == "user 1 (sender)"
 
 
-async def test_the_stop_is_confirmed_in_numbers(engine: AsyncEngine, sender: Browser) -> None:
-    await add_messages(engine, await add_mailing(engine), ["pending", "pending", "sending", "sent"])
-    await add_messages(engine, await add_mailing(engine, status="paused"), ["pending"])
+async def test_the_stop_is_confirmed_in_numbers(db: Database, sender: Browser) -> None:
+    await db.add_messages(await db.add_mailing(), ["pending", "pending", "sending", "sent"])
+    await db.add_messages(await db.add_mailing(status="paused"), ["pending"])
     question = words(await sender.get("/admin/gateway/stop"))
     assert "1 mailing is running. 2 messages would be held back. 1 is in a call now" in question
-    assert await value(engine, "SELECT stopped_at FROM gateway") is None
+    assert await db.value("SELECT stopped_at FROM gateway") is None
     assert (await sender.post("/admin/gateway/stop")).status_code == 303
-    assert await value(engine, "SELECT stopped_by FROM gateway") == "user 1 (sender)"
+    assert await db.value("SELECT stopped_by FROM gateway") == "user 1 (sender)"
     assert (await sender.post("/admin/gateway/start")).status_code == 303
-    assert await value(engine, "SELECT stopped_at FROM gateway") is None
+    assert await db.value("SELECT stopped_at FROM gateway") is None
 
 
 @pytest.mark.parametrize("act", ["rate", "stop", "start", "probe"])
@@ -197,16 +190,16 @@ async def test_an_editor_does_nothing_to_the_gateway(editor: Browser, act: str) 
 
 @pytest.mark.parametrize("page", ["/admin", "/admin/gateway", "/admin/mailings/{id}"])
 async def test_a_page_that_follows_by_itself_does_not_keep_its_session_open(
-    viewer: Browser, engine: AsyncEngine, page: str
+    viewer: Browser, db: Database, page: str
 ) -> None:
     """Whoever left it open is signed out after the hour, as from any other page; whoever opens it anew is not."""
-    page = page.format(id=await add_mailing(engine))
-    await run(engine, "UPDATE user_session SET last_seen_at = now() - interval '59 minutes'")
-    seen = await value(engine, "SELECT last_seen_at FROM user_session")
+    page = page.format(id=await db.add_mailing())
+    await db.run("UPDATE user_session SET last_seen_at = now() - interval '59 minutes'")
+    seen = await db.value("SELECT last_seen_at FROM user_session")
     assert (await viewer.get(f"{page}/live")).status_code == 200
-    assert await value(engine, "SELECT last_seen_at FROM user_session") == seen
+    assert await db.value("SELECT last_seen_at FROM user_session") == seen
     assert (await viewer.get(page)).status_code == 200
-    assert await value(engine, "SELECT last_seen_at FROM user_session") > seen
-    await run(engine, "UPDATE user_session SET last_seen_at = now() - interval '61 minutes'")
+    assert await db.value("SELECT last_seen_at FROM user_session") > seen
+    await db.run("UPDATE user_session SET last_seen_at = now() - interval '61 minutes'")
     asked = await viewer.get(f"{page}/live", headers={"HX-Request": "true"})
     assert (asked.status_code, asked.headers["hx-redirect"]) == (401, "/admin/sign-in")

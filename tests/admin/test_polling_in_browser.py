@@ -4,11 +4,9 @@ import asyncio
 
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
 from support.browser import CHROMIUM, WITHOUT, barriers, watched
-from support.rows import add_client, add_mailing, add_messages, run
+from support.database import Database
 from support.users import made, signed_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)]
@@ -17,52 +15,52 @@ expect.set_options(timeout=30_000)
 
 
 @pytest.fixture
-async def page(address: str, sessions: Sessions, chromium: Browser) -> Page:
+async def page(address: str, db: Database, chromium: Browser) -> Page:
     """Somebody with every right is signed in."""
-    token = await signed_in(sessions, await made(sessions))
+    token = await signed_in(db, await made(db))
     page = await chromium.new_page(locale="en")
     await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
     return page
 
 
-async def test_a_mailings_page_follows_it_to_its_end_and_rests(address: str, engine: AsyncEngine, page: Page) -> None:
+async def test_a_mailings_page_follows_it_to_its_end_and_rests(address: str, db: Database, page: Page) -> None:
     seen = watched(page)
-    mailing_id = await add_mailing(engine)
-    first, second = await add_messages(engine, mailing_id, ["sending", "sending"])
+    mailing_id = await db.add_mailing()
+    first, second = await db.add_messages(mailing_id, ["sending", "sending"])
     await page.goto(f"{address}/admin/mailings/{mailing_id}")
     send = "UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now() WHERE id = :id"
-    await run(engine, send, id=first)
+    await db.run(send, id=first)
     await expect(page.locator("#live")).to_contain_text("sent 1")
     await expect(page.locator("#said")).to_contain_text("50\xa0% done")
     await page.locator("summary").click()
-    await run(engine, send, id=second)
+    await db.run(send, id=second)
     await expect(page.locator("#live")).to_contain_text("sent 2")
     await expect(page.locator("details")).to_have_attribute("open", "")
-    await run(engine, "UPDATE mailing SET status = 'finished', finished_at = now()")
+    await db.run("UPDATE mailing SET status = 'finished', finished_at = now()")
     await expect(page.locator("#live:not([hx-get])")).to_contain_text("finished")
     assert (seen.complaints, seen.blocked) == ([], [])
 
 
-async def test_a_lost_connection_is_told_and_found_again(address: str, engine: AsyncEngine, page: Page) -> None:
-    mailing_id = await add_mailing(engine)
-    await add_messages(engine, mailing_id, ["pending"])
+async def test_a_lost_connection_is_told_and_found_again(address: str, db: Database, page: Page) -> None:
+    mailing_id = await db.add_mailing()
+    await db.add_messages(mailing_id, ["pending"])
     await page.goto(f"{address}/admin/mailings/{mailing_id}")
     await page.context.set_offline(offline=True)
     await expect(page.locator("#lost")).to_be_visible()
-    await run(engine, "UPDATE mailing SET status = 'paused'")
+    await db.run("UPDATE mailing SET status = 'paused'")
     await page.context.set_offline(offline=False)
     await expect(page.locator("#lost")).to_be_hidden()
     await expect(page.locator("#live")).to_contain_text("the mailing is paused")
 
 
-async def test_a_page_that_renews_itself_takes_no_click_back(address: str, engine: AsyncEngine, page: Page) -> None:
+async def test_a_page_that_renews_itself_takes_no_click_back(address: str, db: Database, page: Page) -> None:
     """When its mailing finishes, what can be done changes: here while the clicked page has yet to answer."""
-    mailing_id = await add_mailing(engine)
-    await add_messages(engine, mailing_id, ["pending"])
+    mailing_id = await db.add_mailing()
+    await db.add_messages(mailing_id, ["pending"])
     here, renewed = f"{address}/admin/mailings/{mailing_id}", asyncio.Event()
 
     async def answer_late(route: Route) -> None:
-        await run(engine, "UPDATE mailing SET status = 'finished', finished_at = now()")
+        await db.run("UPDATE mailing SET status = 'finished', finished_at = now()")
         await renewed.wait()
         await route.continue_()
 
@@ -73,25 +71,25 @@ async def test_a_page_that_renews_itself_takes_no_click_back(address: str, engin
     await expect(page.get_by_role("heading", name="Messages")).to_be_visible()
 
 
-async def test_a_finished_mailing_offers_what_can_still_be_done(address: str, engine: AsyncEngine, page: Page) -> None:
-    mailing_id = await add_mailing(engine)
+async def test_a_finished_mailing_offers_what_can_still_be_done(address: str, db: Database, page: Page) -> None:
+    mailing_id = await db.add_mailing()
     await page.goto(f"{address}/admin/mailings/{mailing_id}")
-    await run(engine, "UPDATE mailing SET status = 'finished', finished_at = now()")
+    await db.run("UPDATE mailing SET status = 'finished', finished_at = now()")
     await expect(page.get_by_role("link", name="Pause", exact=True)).to_have_count(0)
     await expect(page.locator("#live:not([hx-get])")).to_contain_text("finished")
     await expect(page.get_by_role("link", name="Duplicate", exact=True)).to_be_visible()
     assert await page.locator("main").count() == 1
 
 
-async def test_no_page_has_a_barrier_in_the_light_or_in_the_dark(address: str, engine: AsyncEngine, page: Page) -> None:
+async def test_no_page_has_a_barrier_in_the_light_or_in_the_dark(address: str, db: Database, page: Page) -> None:
     """As far as axe finds them: contrast, labels, order of headings, names of links and charts."""
-    mailing_id, client_id = await add_mailing(engine), await add_client(engine)
-    unknown, *_ = await add_messages(engine, mailing_id, ["unknown", "pending", "sent"], first_client=client_id)
-    await run(engine, "INSERT INTO mailing_throughput SELECT id, date_trunc('minute', now()), 5 FROM mailing")
+    mailing_id, client_id = await db.add_mailing(), await db.add_client()
+    unknown, *_ = await db.add_messages(mailing_id, ["unknown", "pending", "sent"], first_client=client_id)
+    await db.run("INSERT INTO mailing_throughput SELECT id, date_trunc('minute', now()), 5 FROM mailing")
     attempt = """
         INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code)
         VALUES (:id, :mailing_id, 1, now(), 9, 'ambiguous', 502, 0)"""
-    await run(engine, attempt, id=unknown, mailing_id=mailing_id)
+    await db.run(attempt, id=unknown, mailing_id=mailing_id)
     found = []
     ours = ("", f"mailings/{mailing_id}", f"mailings/{mailing_id}/messages", f"messages/{unknown}", "statistics")
     for path in (*ours, "gateway", "gateway/stop"):

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.doctor import Finding, line, run_checks
 from mailing.database.migrations import migrate
@@ -16,7 +15,7 @@ from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings, environment
 from mailing.timezones import iana_version
 from support.commands import mailing
-from support.rows import run, value
+from support.database import Database
 
 NOWHERE = "127.0.0.1:1"
 
@@ -33,9 +32,9 @@ async def gateway_url() -> AsyncIterator[str]:
 
 
 async def test_a_sound_service_is_found_sound(
-    tmp_path: Path, database_url: str, engine: AsyncEngine, gateway_url: str
+    tmp_path: Path, database_url: str, db: Database, gateway_url: str
 ) -> None:
-    await run(engine, "INSERT INTO procrastinate_workers DEFAULT VALUES")
+    await db.run("INSERT INTO procrastinate_workers DEFAULT VALUES")
     findings = await found(tmp_path, database_url=database_url, gateway_url=gateway_url)
     sound = ("configuration", "time zones", "database", "clock", "schema", "queue", "sending", "failover", "gateway")
     verdicts = {part: finding.verdict for part, finding in findings.items()}
@@ -59,12 +58,12 @@ async def test_what_does_not_answer_is_named_with_a_remedy(tmp_path: Path) -> No
     assert "a-secret" not in "".join(map(line, findings.values()))
 
 
-async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, engine: AsyncEngine) -> None:
-    await migrate(engine, "base")
+async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, db: Database) -> None:
+    await migrate(db.engine, "base")
     findings = await found(tmp_path, database_url=database_url)
     assert findings["schema"].verdict == "fail"
     assert "mailing migrate" in findings["schema"].remedy
-    assert await value(engine, "SELECT to_regclass('message') IS NULL")
+    assert await db.value("SELECT to_regclass('message') IS NULL")
 
 
 @pytest.mark.parametrize(
@@ -82,9 +81,9 @@ async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, e
     ],
 )
 async def test_what_holds_sending_back_is_told(
-    tmp_path: Path, database_url: str, engine: AsyncEngine, change: str, verdict: str, word: str
+    tmp_path: Path, database_url: str, db: Database, change: str, verdict: str, word: str
 ) -> None:
-    await run(engine, f"UPDATE {change}")
+    await db.run(f"UPDATE {change}")
     findings = await found(tmp_path, database_url=database_url)
     assert findings["sending"].verdict == verdict
     assert word in findings["sending"].detail
@@ -101,25 +100,25 @@ async def test_what_holds_sending_back_is_told(
     ],
 )
 async def test_what_would_become_of_a_failover_is_told(
-    tmp_path: Path, database_url: str, engine: AsyncEngine, told: tuple[str, str], finding: tuple[str, str]
+    tmp_path: Path, database_url: str, db: Database, told: tuple[str, str], finding: tuple[str, str]
 ) -> None:
-    await run(engine, "INSERT INTO witness VALUES (gen_random_uuid(), 'worker', 1, :verdict, now())", verdict=told[1])
+    await db.run("INSERT INTO witness VALUES (gen_random_uuid(), 'worker', 1, :verdict, now())", verdict=told[1])
     here = (await found(tmp_path, database_url=database_url, failover=told[0]))["failover"]
     assert here.verdict == finding[0]
     assert finding[1] in here.detail
 
 
 async def test_a_report_that_was_tried_in_vain_is_told_with_its_reason(
-    tmp_path: Path, database_url: str, engine: AsyncEngine
+    tmp_path: Path, database_url: str, db: Database
 ) -> None:
     wanted = {"database_url": database_url, "report_to": "ops@example.org", "smtp_port": 1}
     assert (await found(tmp_path, **wanted))["reports"].verdict == "ok"
     add = """INSERT INTO report (day, zone, starts, ends, due_at, attempts, last_error)
         SELECT day, 'UTC', day, day + 1, now(), 3, :why
         FROM (SELECT current_date - CAST(:ago AS int) AS day) reported"""
-    await run(engine, add, ago=2, why="ops@example.org: 451 later")
+    await db.run(add, ago=2, why="ops@example.org: 451 later")
     bug = "the report could not be rendered: KeyError in render_html; see the log of the process"
-    await run(engine, add, ago=1, why=bug)
+    await db.run(add, ago=1, why=bug)
     finding = (await found(tmp_path, **wanted))["reports"]
     assert finding.verdict == "fail"
     assert "not sent: 2" in finding.detail

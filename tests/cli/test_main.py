@@ -14,7 +14,6 @@ import click
 import psycopg
 import pytest
 from click.testing import CliRunner
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.database import require_schema
 from mailing.cli.main import COMMANDS, cli
@@ -23,9 +22,9 @@ from mailing.errors import Conflict, Invalid
 from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support import commands
+from support.database import Database
 from support.postgres import url_of
 from support.processes import MAILING, clean_environment
-from support.rows import run, value
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 
@@ -197,14 +196,14 @@ def test_clients_go_in_and_come_out_as_csv_and_a_bad_row_is_named(on_database: C
     assert exported.stdout.splitlines()[1:] == [f"{line},no" for line in good.splitlines()]
 
 
-async def test_sending_is_resumed_after_a_restore_and_only_then(on_database: Command, engine: AsyncEngine) -> None:
+async def test_sending_is_resumed_after_a_restore_and_only_then(on_database: Command, db: Database) -> None:
     idle = on_database("resume-after-restore")
     assert (idle.returncode, idle.stdout) == (0, "This database was not restored from a backup. Nothing to do.\n")
-    await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
+    await db.run("UPDATE installation SET database_identity = 'elsewhere'")
     foretold = on_database("resume-after-restore", "--dry-run")
-    assert await value(engine, "SELECT database_identity FROM installation") == "elsewhere"
+    assert await db.value("SELECT database_identity FROM installation") == "elsewhere"
     done = on_database("resume-after-restore")
-    assert await value(engine, "SELECT database_identity = database_identity() FROM installation")
+    assert await db.value("SELECT database_identity = database_identity() FROM installation")
     assert [foretold.returncode, done.returncode] == [0, 0]
     assert foretold.stdout.splitlines()[0] == done.stdout.splitlines()[0]
     assert done.stdout.splitlines() == [
@@ -229,11 +228,11 @@ def test_a_process_refuses_a_schema_that_is_not_its_own(database_url: str, tmp_p
     assert "run mailing migrate" in refused.stderr
 
 
-async def test_a_process_told_to_wait_starts_once_the_schema_is_there(database_url: str, engine: AsyncEngine) -> None:
-    await migrate(engine, "base")
+async def test_a_process_told_to_wait_starts_once_the_schema_is_there(database_url: str, db: Database) -> None:
+    await migrate(db.engine, "base")
     settings = Settings(database_url=database_url)
     waiting = asyncio.create_task(require_schema(settings, wait_s=30))
     await asyncio.sleep(0.7)
     assert not waiting.done()
-    await migrate(engine)
+    await migrate(db.engine)
     await waiting

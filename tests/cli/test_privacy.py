@@ -5,18 +5,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.main import cli
 from mailing.errors import Invalid
-from support.rows import add_client
+from support.database import Database
 
 PHONE = "79161234567"
 
 
 @pytest.fixture
-async def phone(engine: AsyncEngine) -> str:
-    await add_client(engine, phone=PHONE, tag="vip")
+async def phone(db: Database) -> str:
+    await db.add_client(phone=PHONE, tag="vip")
     return PHONE
 
 

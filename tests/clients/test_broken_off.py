@@ -8,7 +8,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.clients import import_file
 from mailing.clients.schemas import ImportResult
@@ -16,16 +15,16 @@ from mailing.clients.upload import job, repository
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.database import engine as engine_
 from mailing.database.connections import fail_if_lost
-from mailing.database.engine import Sessions, create_engine, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Unavailable
 from mailing.reasons.refusals import Refusal, RefusalCode
 from mailing.settings import Settings
 from support.api import running_api
+from support.database import Database, open_database
 from support.loop_time import advance
 from support.processes import until
 from support.proxy import Proxy, proxy
-from support.rows import run, value
 from support.uploads import confirmed, file_of, upload_of
 
 pytestmark = pytest.mark.slow
@@ -43,13 +42,12 @@ PATIENCE_S = 1000  # longer than any limit of an import
 
 @dataclass
 class Scene:
-    """A database behind a proxy, and a file to import. `through` connects by the proxy, `sessions` does not."""
+    """A database behind a proxy, and a file to import. `through` connects by the proxy, `db` does not."""
 
     between: Proxy
     settings: Settings
     through: Sessions
-    engine: AsyncEngine
-    sessions: Sessions
+    db: Database
     file: Path
     monkeypatch: pytest.MonkeyPatch
 
@@ -59,26 +57,23 @@ class Scene:
         self.between.forget()
 
     async def stored(self) -> int:
-        number: int = await value(self.engine, "SELECT count(*) FROM client")
+        number: int = await self.db.value("SELECT count(*) FROM client")
         return number
 
     async def imported_again(self) -> ImportResult:
         """Over a sound connection."""
         self.monkeypatch.undo()
-        return await import_file(self.sessions, self.file, size=len(FILE))
+        return await import_file(self.db.sessions, self.file, size=len(FILE))
 
 
 @pytest.fixture
 async def scene(
-    settings: Settings, engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Scene]:
     file = tmp_path / "clients.csv"
     file.write_bytes(FILE)
-    async with proxy(settings) as (between, through):
-        weak = create_engine(str(through.database_url), application="tests", pool_size=2)
-        sound = engine_.sessions(engine)
-        yield Scene(between, through, engine_.sessions(weak), engine, sound, file, monkeypatch)
-        await weak.dispose()
+    async with proxy(settings) as (between, through), open_database(str(through.database_url), pool_size=2) as weak:
+        yield Scene(between, through, weak.sessions, db, file, monkeypatch)
 
 
 def freeze(between: Proxy, word: bytes) -> None:
@@ -149,20 +144,20 @@ def cut_at_commit(between: Proxy, word: bytes) -> None:
 async def test_a_worker_notes_why_and_the_upload_is_imported_the_next_time(
     scene: Scene, break_: Break, cause: Refusal, word: bytes
 ) -> None:
-    upload_id = await confirmed(scene.sessions, FILE)
+    upload_id = await confirmed(scene.db, FILE)
     break_(scene.between, word)
     importing = asyncio.create_task(job.import_upload(scene.through, asyncio.Event(), upload_id))
     if break_ is freeze:
         await _thawed(scene, importing)
     await asyncio.wait({importing})
-    upload = await upload_of(scene.sessions, upload_id)
+    upload = await upload_of(scene.db, upload_id)
     if upload.status != UploadStatus.done:  # a COMMIT whose answer was lost may have been done
         assert (upload.status, upload.broke_off) == (UploadStatus.importing, cause)
         assert await scene.stored() == 0
-        await run(scene.engine, "UPDATE upload SET lease_until = now() - interval '1 s'")
+        await scene.db.run("UPDATE upload SET lease_until = now() - interval '1 s'")
         scene.monkeypatch.undo()
-        await job.import_upload(scene.sessions, asyncio.Event(), upload_id)
-        upload = await upload_of(scene.sessions, upload_id)
+        await job.import_upload(scene.db.sessions, asyncio.Event(), upload_id)
+        upload = await upload_of(scene.db, upload_id)
     assert (upload.status, upload.created, upload.broke_off) == (UploadStatus.done, ROWS, None)
     assert await scene.stored() == ROWS
 
@@ -176,11 +171,11 @@ async def _thawed(scene: Scene, importing: asyncio.Task[None]) -> None:
 
 
 async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Scene) -> None:
-    upload_id = await confirmed(scene.sessions, FILE)
-    await run(scene.engine, "UPDATE upload SET attempts = :attempts", attempts=repository.MAX_ATTEMPTS - 1)
+    upload_id = await confirmed(scene.db, FILE)
+    await scene.db.run("UPDATE upload SET attempts = :attempts", attempts=repository.MAX_ATTEMPTS - 1)
     cut(scene.between, b"INSERT INTO client")
     await asyncio.wait({asyncio.create_task(job.import_upload(scene.through, asyncio.Event(), upload_id))})
-    upload = await upload_of(scene.sessions, upload_id)
+    upload = await upload_of(scene.db, upload_id)
     again = Refusal(RefusalCode.failed_each_time, {"tries": 5})
     assert (upload.status, upload.refusals) == (UploadStatus.failed, [again, LOST])
 
@@ -188,13 +183,13 @@ async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Sc
 async def test_whatever_the_driver_itself_raises_in_a_transaction_is_what_is_raised(scene: Scene) -> None:
     """Rolling back a connection that is gone fails, too; that is not what anybody wants to hear."""
     with pytest.raises(DATABASE_ERRORS) as raised:  # noqa: PT012 - the driver is handed out inside
-        async with transaction(scene.sessions) as session:
+        async with transaction(scene.db.sessions) as session:
             driver = await engine_.raw_connection(session)
             await driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert "rollback" not in str(raised.value)
     assert "terminating connection" in str(raised.value)
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - as above
-        async with transaction(scene.sessions) as session:
+        async with transaction(scene.db.sessions) as session:
             (await engine_.raw_connection(session)).terminate()
             raise ZeroDivisionError
     assert await scene.stored() == 0, "the pool is good"

@@ -12,15 +12,16 @@ from sqlalchemy import text
 from mailing.clients import csv_transfer, csv_validation
 from mailing.clients.csv_reader import CsvReader, ParsedRow
 from mailing.clients.schemas import ImportResult
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from support.client_requests import uploaded
+from support.database import Database
 
 HEADER = "phone,operator_code,tag,timezone\n"
 NOTHING = {"created": 0, "updated": 0, "normalised": 0, "opted_out": 0, "rejected": 0, "errors": []}
 
 
-async def stored(sessions: Sessions) -> dict[str, tuple[object, ...]]:
-    async with transaction(sessions) as session:
+async def stored(db: Database) -> dict[str, tuple[object, ...]]:
+    async with transaction(db.sessions) as session:
         rows = await session.execute(text("SELECT phone, operator_code, tag, timezone, opted_out FROM client"))
         return {row[0]: tuple(row[1:]) for row in rows}
 
@@ -30,17 +31,16 @@ async def in_pieces(file: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
         yield file[start : start + size]
 
 
-async def imported(sessions: Sessions, file: str) -> ImportResult:
-    async with transaction(sessions) as session:
-        return await csv_transfer.import_clients(session, in_pieces(file.encode()), by="tests")
+async def imported(db: Database, file: str) -> ImportResult:
+    return await db.commit(csv_transfer.import_clients, in_pieces(file.encode()), by="tests")
 
 
-async def exported(sessions: Sessions) -> str:
-    return b"".join([chunk async for chunk in csv_transfer.export_clients(sessions)]).decode()
+async def exported(db: Database) -> str:
+    return b"".join([chunk async for chunk in csv_transfer.export_clients(db.sessions)]).decode()
 
 
 async def test_of_a_thousand_rows_the_seven_bad_ones_are_named_and_the_others_stored(
-    api: httpx.AsyncClient, sessions: Sessions
+    api: httpx.AsyncClient, db: Database
 ) -> None:
     lines = [f"7916{n:07d},,,Europe/Moscow\n" for n in range(1000)]
     bad = {
@@ -59,15 +59,15 @@ async def test_of_a_thousand_rows_the_seven_bad_ones_are_named_and_the_others_st
     assert [(error["line"], error["field"]) for error in result["errors"]] == [
         (place + 2, field) for place, (_, field) in bad.items()
     ]
-    assert len(await stored(sessions)) == 993
+    assert len(await stored(db)) == 993
 
 
-async def test_an_import_updates_what_it_names_and_keeps_opt_outs(api: httpx.AsyncClient, sessions: Sessions) -> None:
+async def test_an_import_updates_what_it_names_and_keeps_opt_outs(api: httpx.AsyncClient, db: Database) -> None:
     await api.post("/clients", json={"phone": "79161234567", "timezone": "UTC", "tag": "old", "opted_out": True})
     await api.post("/clients", json={"phone": "79161234568", "timezone": "UTC", "tag": "same", "operator_code": "999"})
     file = HEADER + "79161234567,925,new,Asia/Omsk\n79161234568,999,same,UTC\n79161234569,,,UTC\n"
     assert await uploaded(api, file) == NOTHING | {"created": 1, "updated": 2}
-    assert await stored(sessions) == {
+    assert await stored(db) == {
         "79161234567": ("925", "new", "Asia/Omsk", True),
         "79161234568": ("999", "same", "UTC", False),
         "79161234569": ("916", None, "UTC", False),
@@ -80,46 +80,46 @@ async def test_a_row_that_changes_nothing_is_not_written_again(api: httpx.AsyncC
     assert (await api.get(f"/clients/{client['id']}")).json() == client
 
 
-async def test_a_column_that_is_not_in_the_file_changes_nothing(api: httpx.AsyncClient, sessions: Sessions) -> None:
+async def test_a_column_that_is_not_in_the_file_changes_nothing(api: httpx.AsyncClient, db: Database) -> None:
     await api.post("/clients", json={"phone": "79161234567", "timezone": "UTC", "tag": "vip", "operator_code": "925"})
     await uploaded(api, "timezone,phone\nAsia/Omsk,79161234567\nUTC,79161234568\n")
-    assert await stored(sessions) == {
+    assert await stored(db) == {
         "79161234567": ("925", "vip", "Asia/Omsk", False),
         "79161234568": ("916", None, "UTC", False),
     }
     await uploaded(api, HEADER + "79161234567,,,UTC\n")
-    assert (await stored(sessions))["79161234567"] == ("916", None, "UTC", False)
+    assert (await stored(db))["79161234567"] == ("916", None, "UTC", False)
 
 
 async def test_of_rows_with_one_phone_the_last_counts_as_if_stored_one_after_another(
-    api: httpx.AsyncClient, sessions: Sessions
+    api: httpx.AsyncClient, db: Database
 ) -> None:
     file = HEADER + "79161234567,,first,UTC\n79161234568,,,UTC\n79161234567,,second,UTC\n79161234567,,last,Asia/Omsk\n"
     for counts in ({"created": 2, "updated": 2}, {"updated": 4}):
         assert await uploaded(api, file) == NOTHING | counts
-        assert (await stored(sessions))["79161234567"] == ("916", "last", "Asia/Omsk", False)
+        assert (await stored(db))["79161234567"] == ("916", "last", "Asia/Omsk", False)
 
 
-async def test_imports_follow_each_other_on_one_connection_and_in_one_transaction(sessions: Sessions) -> None:
-    async with transaction(sessions) as session:
+async def test_imports_follow_each_other_on_one_connection_and_in_one_transaction(db: Database) -> None:
+    async with transaction(db.sessions) as session:
         for start in (0, 5, 10):
             file = HEADER + "".join(f"7916{n:07d},,,UTC\n" for n in range(start, start + 10))
             result = await csv_transfer.import_clients(session, in_pieces(file.encode()), by="tests")
             assert (result.created, result.updated) == ((10, 0) if start == 0 else (5, 5))
 
 
-async def test_two_imports_of_the_same_phones_in_opposite_order_do_not_hinder_each_other(sessions: Sessions) -> None:
+async def test_two_imports_of_the_same_phones_in_opposite_order_do_not_hinder_each_other(db: Database) -> None:
     lines = [f"7916{n:07d},,{{tag}},UTC\n" for n in range(3000)]
     files = [HEADER + "".join(lines).format(tag="up"), HEADER + "".join(reversed(lines)).format(tag="down")]
-    results = await asyncio.gather(*(imported(sessions, file) for file in files))
+    results = await asyncio.gather(*(imported(db, file) for file in files))
     assert sorted((result.created, result.updated) for result in results) == [(0, 3000), (3000, 0)]
     again = [file.replace("UTC", "Asia/Omsk") for file in files]
-    results = await asyncio.gather(*(imported(sessions, file) for file in again))
+    results = await asyncio.gather(*(imported(db, file) for file in again))
     assert [result.updated for result in results] == [3000, 3000]
-    assert len({fields[1] for fields in (await stored(sessions)).values()}) == 1
+    assert len({fields[1] for fields in (await stored(db)).values()}) == 1
 
 
-async def test_a_file_is_judged_beside_the_event_loop(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_is_judged_beside_the_event_loop(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a piece takes, requests go on: here it takes until the loop has had its turn."""
     had_a_turn = threading.Event()
     judged = CsvReader.feed
@@ -129,26 +129,26 @@ async def test_a_file_is_judged_beside_the_event_loop(sessions: Sessions, monkey
         return judged(reading, piece)
 
     monkeypatch.setattr(CsvReader, "feed", feed)
-    importing = asyncio.create_task(imported(sessions, HEADER + "79161234567,,,UTC\n"))
+    importing = asyncio.create_task(imported(db, HEADER + "79161234567,,,UTC\n"))
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_later(0.05, had_a_turn.set)
     assert (await importing).created == 1
 
 
 async def test_a_file_that_takes_too_long_to_judge_is_refused_and_stores_nothing(
-    api: httpx.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    api: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_validation, "BASE_BUDGET_S", -1.0)
     answer = await api.post("/clients/import", content=HEADER + "79161234567,,,UTC\n")
     assert answer.status_code == 400
     assert "takes too long to validate; split the file" in answer.json()["errors"][0]["message"]
-    assert await stored(sessions) == {}
+    assert await stored(db) == {}
 
 
-async def test_a_file_without_a_good_row_stores_nothing(api: httpx.AsyncClient, sessions: Sessions) -> None:
+async def test_a_file_without_a_good_row_stores_nothing(api: httpx.AsyncClient, db: Database) -> None:
     assert (await uploaded(api, HEADER))["created"] == 0
     assert (await uploaded(api, HEADER + "8,,,\n"))["rejected"] == 1
-    assert await stored(sessions) == {}
+    assert await stored(db) == {}
 
 
 NO_CSV = {
@@ -182,21 +182,21 @@ NASTY_TAGS = [
 
 
 async def test_an_export_can_be_imported_again_and_no_cell_in_it_is_a_formula(
-    api: httpx.AsyncClient, sessions: Sessions
+    api: httpx.AsyncClient, db: Database
 ) -> None:
     for n, tag in enumerate([*NASTY_TAGS, None]):
         body = {"phone": f"7916000{n:04d}", "timezone": "Etc/GMT+3", "tag": tag, "operator_code": "999"}
         assert (await api.post("/clients", json=body)).status_code == 201
-    before = await stored(sessions)
+    before = await stored(db)
     answer = await api.get("/clients/export")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.text.startswith("\ufeffphone,operator_code,tag,timezone,opted_out\r\n")
     cells = answer.text.replace("\r\n", ",").replace('"', "").split(",")
     assert [cell for cell in cells if cell[:1] in {"=", "+", "-", "@"}] == []
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         await session.execute(text("DELETE FROM client"))
     assert (await uploaded(api, answer.content))["created"] == len(before)
-    assert await stored(sessions) == before
+    assert await stored(db) == before
 
 
 async def test_an_import_of_an_export_changes_nothing_and_keeps_opt_outs(api: httpx.AsyncClient) -> None:
@@ -206,18 +206,18 @@ async def test_an_import_of_an_export_changes_nothing_and_keeps_opt_outs(api: ht
     assert (await api.get("/clients")).json() == before
 
 
-async def test_an_export_has_every_client_once_across_its_pages(sessions: Sessions) -> None:
+async def test_an_export_has_every_client_once_across_its_pages(db: Database) -> None:
     phones = [f"7916{n * 7919 % 10_000_019:07d}" for n in range(2 * csv_transfer.EXPORT_PAGE_SIZE)]
-    await imported(sessions, HEADER + "".join(f"{phone},,,UTC\n" for phone in phones))
-    lines = (await exported(sessions)).splitlines()
+    await imported(db, HEADER + "".join(f"{phone},,,UTC\n" for phone in phones))
+    lines = (await exported(db)).splitlines()
     assert sorted(lines[1:]) == [f"{phone},916,,UTC,no" for phone in sorted(phones)]
 
 
-async def test_an_empty_export_is_a_header(sessions: Sessions) -> None:
-    assert await exported(sessions) == "\ufeffphone,operator_code,tag,timezone,opted_out\r\n"
+async def test_an_empty_export_is_a_header(db: Database) -> None:
+    assert await exported(db) == "\ufeffphone,operator_code,tag,timezone,opted_out\r\n"
 
 
-async def test_memory_does_not_grow_with_the_file(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_does_not_grow_with_the_file(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_transfer, "MAX_IN_MEMORY", 10_000)  # both files below go to the disk
     monkeypatch.setattr(csv_transfer, "EXPORT_PAGE_SIZE", 1_000)
 
@@ -228,10 +228,9 @@ async def test_memory_does_not_grow_with_the_file(sessions: Sessions, monkeypatc
 
     async def peak(count: int) -> int:
         tracemalloc.reset_peak()
-        async with transaction(sessions) as session:
-            result = await csv_transfer.import_clients(session, lines(count), by="tests")
+        result = await db.commit(csv_transfer.import_clients, lines(count), by="tests")
         assert result.created + result.updated + result.rejected == count
-        async for _ in csv_transfer.export_clients(sessions):
+        async for _ in csv_transfer.export_clients(db.sessions):
             pass
         return tracemalloc.get_traced_memory()[1]
 

@@ -6,9 +6,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.settings import Settings
 from support.api import bound_app
+from support.database import Database
 from support.uploads import counted
 
 pytestmark = pytest.mark.slow
@@ -17,11 +18,11 @@ CLIENT = {"phone": "79161234567", "timezone": "UTC"}
 FILE = "phone,timezone\n79161234567,UTC\n"
 
 
-async def fail_after_insert(sessions: Sessions, body: str, *, at_commit: bool = False) -> None:
+async def fail_after_insert(db: Database, body: str, *, at_commit: bool = False) -> None:
     """From now on the server does this when a client was inserted, which stands for any moment it may happen."""
     kind, when = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW") if at_commit else ("TRIGGER", "")
     function = f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$"
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         await session.execute(text(function))
         await session.execute(text(f"CREATE {kind} fail AFTER INSERT ON client {when} EXECUTE FUNCTION fail()"))
 
@@ -35,25 +36,23 @@ async def fail_after_insert(sessions: Sessions, body: str, *, at_commit: bool = 
         "RAISE EXCEPTION 'read-only' USING ERRCODE = 'read_only_sql_transaction'",
     ],
 )
-async def test_a_database_that_fails_for_now_is_unavailable(
-    api: httpx.AsyncClient, sessions: Sessions, failure: str
-) -> None:
-    await fail_after_insert(sessions, failure)
+async def test_a_database_that_fails_for_now_is_unavailable(api: httpx.AsyncClient, db: Database, failure: str) -> None:
+    await fail_after_insert(db, failure)
     for answer in (await api.post("/clients", json=CLIENT), await api.post("/clients/import", content=FILE)):
         assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
         assert answer.headers["retry-after"] == "5"
-    assert await counted(sessions, "client") == 0
+    assert await counted(db, "client") == 0
 
 
-async def test_a_commit_that_fails_is_not_answered_with_success(api: httpx.AsyncClient, sessions: Sessions) -> None:
+async def test_a_commit_that_fails_is_not_answered_with_success(api: httpx.AsyncClient, db: Database) -> None:
     failure = "RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'"
-    await fail_after_insert(sessions, failure, at_commit=True)
+    await fail_after_insert(db, failure, at_commit=True)
     for answer in (await api.post("/clients", json=CLIENT), await api.post("/clients/import", content=FILE)):
         assert answer.status_code == 503
-    assert await counted(sessions, "client") == 0
+    assert await counted(db, "client") == 0
 
 
-async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, sessions: Sessions) -> None:
+async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, db: Database) -> None:
     file = ("phone,operator_code,tag,timezone\n" + "".join(f"7916{n:07d},,,UTC\n" for n in range(5000))).encode()
     events = iter([{"type": "http.request", "body": file, "more_body": True}, {"type": "http.disconnect"}])
     answers: list[Any] = []
@@ -80,7 +79,7 @@ async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, sess
         "headers": [(b"host", b"test"), (b"authorization", f"Bearer {settings.api_key}".encode())],
     }
     with bound_app(settings) as app:
-        app.state.sessions = sessions
+        app.state.sessions = db.sessions
         await app(scope, receive, send)
     assert answers[0]["status"] >= 400
-    assert await counted(sessions, "client") == 0
+    assert await counted(db, "client") == 0

@@ -14,7 +14,8 @@ from mailing.clients.search import (
     search_clients,
     search_statement,
 )
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
+from support.database import Database
 from support.query_plans import Plan, blocks, explained_prepared, nodes
 
 COUNT = 20_000
@@ -37,10 +38,10 @@ WALKS = [
 
 
 @pytest.fixture
-async def session(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    async with transaction(sessions) as session:
+async def session(db: Database) -> AsyncIterator[AsyncSession]:
+    async with transaction(db.sessions) as session:
         await session.execute(FILL)
-    async with sessions() as session:
+    async with db.sessions() as session:
         await session.execute(text("ANALYZE client"))
         yield session
 

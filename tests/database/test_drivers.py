@@ -19,12 +19,12 @@ from psycopg import conninfo
 
 from mailing.database.address import parse
 from mailing.database.connector import psycopg_arguments
-from mailing.database.engine import create_engine
+from mailing.database.engine import open_engine
 from mailing.process.ports import free_port
 from support.commands import mailing
+from support.database import Database
 from support.postgres import Cluster, own_cluster, running
 from support.processes import clean_environment
-from support.rows import run
 from support.tls import Authority
 
 SMALL = ("fsync=off", "shared_buffers=16MB", "max_connections=40")
@@ -91,11 +91,8 @@ Driver = Callable[[str], Awaitable[Asked]]
 
 
 async def by_asyncpg(url: str) -> Asked:
-    engine = create_engine(url, application="ours", pool_size=1)
-    try:
-        return tuple((await run(engine, SHOW))[0])
-    finally:
-        await engine.dispose()
+    async with open_engine(url, application="ours") as engine:
+        return tuple((await Database(engine).run(SHOW))[0])
 
 
 async def by_psycopg(url: str) -> Asked:
@@ -234,15 +231,11 @@ async def test_of_several_hosts_the_one_that_is_asked_for(
 
 async def test_the_host_that_answered_last_is_asked_first(place: Place) -> None:
     with silent() as host:
-        engine = create_engine(
-            place.url("sslmode=require", f"127.0.0.1:{host.port},localhost:{place.server.port}"),
-            application="ours", pool_size=2,
-        )  # fmt: skip
-        async with engine.connect():
+        url = place.url("sslmode=require", f"127.0.0.1:{host.port},localhost:{place.server.port}")
+        async with open_engine(url, application="ours", pool_size=2) as engine, engine.connect():
             assert host.connections() > 0
             async with asyncio.timeout(30), engine.connect():
                 assert host.connections() == 0, "the silent one is not asked again"
-        await engine.dispose()
 
 
 async def test_of_several_hosts_each_one_s_reason_is_told(place: Place) -> None:

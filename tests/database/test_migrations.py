@@ -5,27 +5,26 @@ import asyncpg
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import create_engine
 from mailing.database.errors import transient
 from mailing.database.migrations import migrate
 from mailing.database.schema import MIGRATIONS, is_current, known_revisions
 from mailing.errors import MailingError
-from support.rows import run
+from support.database import Database
+from support.postgres import apply_schema, url_of
 
 
-async def test_migrations_run_up_down_and_up_again(engine: AsyncEngine) -> None:
-    assert await is_current(engine)
-    await migrate(engine, "base")
+async def test_migrations_run_up_down_and_up_again(db: Database) -> None:
+    assert await is_current(db.engine)
+    await migrate(db.engine, "base")
     left = """
         SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
         UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
         UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')"""
-    assert await run(engine, left) == []
-    assert not await is_current(engine)
-    await migrate(engine)
-    assert await is_current(engine)
+    assert await db.run(left) == []
+    assert not await is_current(db.engine)
+    await migrate(db.engine)
+    assert await is_current(db.engine)
 
 
 def test_the_revisions_that_files_are_named_by_are_those_of_alembic() -> None:
@@ -41,7 +40,7 @@ def test_a_released_migration_never_changes() -> None:
     assert found == released
 
 
-async def test_every_table_index_and_trigger_says_what_it_serves(engine: AsyncEngine) -> None:
+async def test_every_table_index_and_trigger_says_what_it_serves(db: Database) -> None:
     """Keys and the constraints of a column need no comment: their names say it."""
     silent = """
         SELECT relname FROM pg_class c
@@ -51,18 +50,18 @@ async def test_every_table_index_and_trigger_says_what_it_serves(engine: AsyncEn
         UNION ALL
         SELECT tgname FROM pg_trigger
         WHERE NOT tgisinternal AND tgname NOT LIKE 'procrastinate_%' AND obj_description(oid, 'pg_trigger') IS NULL"""
-    assert await run(engine, silent) == []
+    assert await db.run(silent) == []
 
 
 async def test_triggers_of_messages_fire_checks_first_then_counters_then_what_relies_on_their_locks(
-    engine: AsyncEngine,
+    db: Database,
 ) -> None:
     """PostgreSQL fires them in the order of their names."""
     fired = """
         SELECT tgname FROM pg_trigger
         WHERE tgrelid = 'message'::regclass AND NOT tgisinternal AND tgtype & 2 = 0 AND tgtype & 16 <> 0
         ORDER BY tgname"""
-    assert [row.tgname for row in await run(engine, fired)] == [
+    assert [row.tgname for row in await db.run(fired)] == [
         *("00_check_transitions", "10_count_moved", "20_throughput", "30_watermark_moved", "40_leases")
     ]
 
@@ -72,10 +71,8 @@ async def test_a_database_in_another_encoding_is_refused_with_the_remedy(databas
     name = f"ascii_{uuid.uuid4().hex}"
     admin = await asyncpg.connect(database_url)
     await admin.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
-    engine = create_engine(database_url.rsplit("/", 1)[0] + f"/{name}", application="tests", pool_size=1)
     with pytest.raises(MailingError, match="encoding is SQL_ASCII; create one with"):
-        await migrate(engine)
-    await engine.dispose()
+        await apply_schema(url_of(database_url, name))
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
 
@@ -91,12 +88,10 @@ async def test_a_database_in_another_encoding_is_refused_with_the_remedy(databas
         ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'lock_not_available'; END $$", True),
     ],
 )
-async def test_only_what_may_work_a_moment_later_is_tried_again(
-    engine: AsyncEngine, statement: str, *, passes: bool
-) -> None:
+async def test_only_what_may_work_a_moment_later_is_tried_again(db: Database, statement: str, *, passes: bool) -> None:
     caught = False
     try:
-        async with engine.connect() as connection:
+        async with db.engine.connect() as connection:
             await connection.exec_driver_sql(statement)
     except transient():
         caught = True

@@ -10,19 +10,17 @@ import httpx
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import app
 from mailing.access import api_keys
 from mailing.database import connections, reachability
-from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.read_pool import MAX_READERS, ReadPool
 from mailing.settings import Settings
 from support.api import running_api
+from support.database import Database, open_database
 from support.loop_time import advance
 from support.proxy import proxy
-from support.rows import add_mailing, value
 
 pytestmark = pytest.mark.slow
 
@@ -78,11 +76,8 @@ async def test_a_database_that_vanished_is_answered_503_and_the_pool_is_good_whe
         assert await statuses(api, app.POOL_SIZE) == {201}
 
 
-async def test_a_read_that_finds_its_connection_dead_is_done_again_on_another(
-    settings: Settings, sessions: Sessions
-) -> None:
-    async with transaction(sessions) as session:
-        key = await api_keys.create(session, "shop", by="tests")
+async def test_a_read_that_finds_its_connection_dead_is_done_again_on_another(settings: Settings, db: Database) -> None:
+    key = await db.commit(api_keys.create, "shop", by="tests")
 
     async def read(count: int) -> set[int]:
         """Ask for the key and a page, with that many requests at once."""
@@ -105,8 +100,8 @@ async def test_a_read_that_finds_its_connection_dead_is_done_again_on_another(
 
 
 @pytest.fixture
-async def reads(engine: AsyncEngine) -> AsyncIterator[ReadPool]:
-    async with aclosing(ReadPool(engine)) as reads:
+async def reads(db: Database) -> AsyncIterator[ReadPool]:
+    async with aclosing(ReadPool(db.engine)) as reads:
         yield reads
 
 
@@ -118,14 +113,12 @@ async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection
 
 
 async def test_reads_share_few_connections_however_many_come_at_once_and_give_them_back(database_url: str) -> None:
-    engine = create_engine(database_url, application="tests", pool_size=MAX_READERS)
-    async with aclosing(ReadPool(engine)) as reads:
-        found = await asyncio.gather(*[reads.row("SELECT pg_backend_pid(), pg_sleep(0.01)") for _ in range(80)])
-        assert len({pid for pid, _ in found}) == reads.idle == MAX_READERS
-    async with AsyncExitStack() as stack:
+    async with open_database(database_url, pool_size=MAX_READERS) as db, AsyncExitStack() as stack:
+        async with aclosing(ReadPool(db.engine)) as reads:
+            found = await asyncio.gather(*[reads.row("SELECT pg_backend_pid(), pg_sleep(0.01)") for _ in range(80)])
+            assert len({pid for pid, _ in found}) == reads.idle == MAX_READERS
         for _ in range(MAX_READERS):  # all that the engine has
-            await stack.enter_async_context(engine.connect())
-    await engine.dispose()
+            await stack.enter_async_context(db.engine.connect())
 
 
 async def test_a_read_that_is_given_up_leaves_a_pool_that_works(reads: ReadPool) -> None:
@@ -136,20 +129,18 @@ async def test_a_read_that_is_given_up_leaves_a_pool_that_works(reads: ReadPool)
 
 
 async def test_connections_that_die_as_soon_as_they_are_made_are_trouble_like_any_other(database_url: str) -> None:
-    engine = create_engine(database_url, application="tests", pool_size=1)
-
     async def die(driver: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
         with suppress(asyncpg.PostgresError):
             await driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    @event.listens_for(engine.sync_engine, "connect")
     def made(connection: AdaptedConnection, _record: object) -> None:
         connection.run_async(die)
 
-    for _ in range(2):
-        with pytest.raises(DATABASE_ERRORS):
-            await value(engine, "SELECT 1")
-    await engine.dispose()
+    async with open_database(database_url) as db:
+        event.listen(db.engine.sync_engine, "connect", made)
+        for _ in range(2):
+            with pytest.raises(DATABASE_ERRORS):
+                await db.value("SELECT 1")
 
 
 async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_503(
@@ -166,11 +157,11 @@ async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_5
 
 
 async def test_a_request_that_waits_too_long_for_a_lock_is_answered_503_and_others_are_not_affected(
-    engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    db: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "STATEMENT_TIMEOUT_S", 1)
-    held, other = await add_mailing(engine), await add_mailing(engine)
-    async with running_api(settings) as api, engine.begin() as holder, asyncio.timeout(PATIENCE_S):
+    held, other = await db.add_mailing(), await db.add_mailing()
+    async with running_api(settings) as api, db.engine.begin() as holder, asyncio.timeout(PATIENCE_S):
         await holder.exec_driver_sql(f"SELECT FROM mailing WHERE id = {held} FOR UPDATE")
         waiting = asyncio.create_task(api.post(f"/mailings/{held}/pause"))
         assert (await api.post(f"/mailings/{other}/pause")).status_code == 200
@@ -178,9 +169,7 @@ async def test_a_request_that_waits_too_long_for_a_lock_is_answered_503_and_othe
         assert (await waiting).status_code == 503
 
 
-async def test_an_upload_may_take_longer_than_a_transaction_may_stand_still(
-    engine: AsyncEngine, settings: Settings
-) -> None:
+async def test_an_upload_may_take_longer_than_a_transaction_may_stand_still(db: Database, settings: Settings) -> None:
     async def upload() -> AsyncIterator[bytes]:
         yield b"phone,timezone\n79161234567,Europe/Moscow\n"
         await asyncio.sleep(connections.IDLE_IN_TRANSACTION_S + 1)
@@ -189,4 +178,4 @@ async def test_an_upload_may_take_longer_than_a_transaction_may_stand_still(
     async with running_api(settings) as api:
         answer = await api.post("/clients/import", content=upload(), headers={"Content-Type": "text/csv"})
     assert answer.json()["created"] == 2
-    assert await value(engine, "SELECT count(*) FROM client") == 2
+    assert await db.value("SELECT count(*) FROM client") == 2

@@ -12,9 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mailing.cli.main import cli
-from mailing.database.engine import create_engine
-from mailing.database.migrations import migrate
-from support.postgres import URL
+from support.postgres import URL, apply_schema
 from support.roles import ROLES
 
 PHONE = "79161234567"
@@ -68,9 +66,7 @@ def test_the_owner_of_the_schema_needs_no_more_than_to_own_it(owner: Owner, tmp_
 
 
 async def test_the_owner_grants_what_roles_sql_says_again_after_each_migration(owner: Owner) -> None:
-    engine = create_engine(owner.url, application="tests", pool_size=1)
-    await migrate(engine)
-    await engine.dispose()
+    await apply_schema(owner.url)
     connection = await asyncpg.connect(owner.url)
     await connection.execute(ROLES.read_text("utf-8"))
     await connection.execute(ROLES.read_text("utf-8"))
@@ -84,9 +80,7 @@ async def test_where_the_functions_of_the_log_are_refused_the_identity_has_no_ti
     name = urlsplit(owner.url).path[1:]
     admin = await asyncpg.connect(urlsplit(os.environ[URL])._replace(path=f"/{name}").geturl())
     await admin.execute("REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC")
-    engine = create_engine(owner.url, application="tests", pool_size=1)
-    await migrate(engine)
-    await engine.dispose()
+    await apply_schema(owner.url)
     assert str(await admin.fetchval("SELECT database_identity()")).startswith("without log/")
     assert await admin.fetchval("SELECT database_identity = database_identity() FROM installation")
     await admin.close()

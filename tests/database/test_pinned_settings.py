@@ -7,17 +7,16 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import create_engine, sessions, transaction
+from mailing.database.engine import transaction
 from mailing.database.migrations import migrate
 from mailing.database.schema import is_current
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
-from support.databases import end_idle_connections
+from support.database import Database, open_database
+from support.database_copies import end_idle_connections
 from support.hostile_settings import HOSTILE, change, make_hostile
 from support.roles import url_as
-from support.rows import run, value
 
 SHOW = "SELECT n, current_setting(n) FROM unnest(CAST(string_to_array('{names}', ' ') AS text[])) AS n"
 
@@ -34,13 +33,11 @@ Driver = Callable[[str], AbstractAsyncContextManager[Asked]]
 
 @asynccontextmanager
 async def by_asyncpg(url: str) -> AsyncIterator[Asked]:
-    engine = create_engine(url, application="tests", pool_size=1, limit_s=20)
-
     async def asked(statement: str) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in await run(engine, statement)]
+        return [tuple(row) for row in await db.run(statement)]
 
-    yield asked
-    await engine.dispose()
+    async with open_database(url, limit_s=20) as db:
+        yield asked
 
 
 @asynccontextmanager
@@ -76,10 +73,9 @@ async def test_a_commit_is_made_as_durable_as_the_server_can_and_no_less(
         assert await asked("SELECT current_setting('synchronous_commit')") == [(kept,)]
 
 
-async def test_settings_changed_on_a_running_server_do_not_reach_connections_that_are_open(engine: AsyncEngine) -> None:
+async def test_settings_changed_on_a_running_server_do_not_reach_connections_that_are_open(db: Database) -> None:
     """A reload changes only what no session has set for itself."""
-    unset = await value(
-        engine,
+    unset = await db.value(
         "SELECT count(*) FROM pg_settings WHERE source <> 'session' AND name = ANY(:names)",
         names=[name for name in HOSTILE if name != "jit_above_cost"],
     )
@@ -87,7 +83,6 @@ async def test_settings_changed_on_a_running_server_do_not_reach_connections_tha
 
 
 async def test_a_queue_works_under_hostile_settings(hostile_url: str) -> None:
-    engine = create_engine(hostile_url, application="tests", pool_size=2)
     done, ticked = asyncio.Event(), asyncio.Event()
 
     async def handler(mailing_id: int) -> None:
@@ -102,14 +97,13 @@ async def test_a_queue_works_under_hostile_settings(hostile_url: str) -> None:
     queue.periodic("tick", tick, cron="* * * * * */1")
     stop = asyncio.Event()
     worker = asyncio.create_task(queue.run(stop))
-    async with transaction(sessions(engine)) as session:
+    async with open_database(hostile_url) as db, transaction(db.sessions) as session:
         await defer(session, "plan", mailing_id=1)
     async with asyncio.timeout(30):
         await done.wait()
         await ticked.wait()
     stop.set()
     await worker
-    await engine.dispose()
 
 
 async def test_triggers_that_are_switched_off_are_switched_on_or_refused_where_the_role_may_not(
@@ -123,36 +117,30 @@ async def test_triggers_that_are_switched_off_are_switched_on_or_refused_where_t
             await asked("SELECT 1")
 
 
-async def test_tables_in_a_schema_of_their_own_are_found_whatever_the_path(
-    database_url: str, engine: AsyncEngine
-) -> None:
-    await run(engine, "ALTER SCHEMA public RENAME TO campaigns")
-    await run(engine, "CREATE SCHEMA public")
-    await engine.dispose()
+async def test_tables_in_a_schema_of_their_own_are_found_whatever_the_path(database_url: str, db: Database) -> None:
+    await db.run("ALTER SCHEMA public RENAME TO campaigns")
+    await db.run("CREATE SCHEMA public")
+    await db.engine.dispose()
     end_idle_connections()
     async with by_asyncpg(database_url) as asked:
         assert await asked("SELECT current_setting('search_path')") == [("campaigns",)]
-    assert await is_current(engine)
+    assert await is_current(db.engine)
 
 
-async def test_of_two_installations_in_one_database_the_roles_own_path_decides(
-    database_url: str, engine: AsyncEngine
-) -> None:
-    await run(engine, "CREATE SCHEMA staging")
+async def test_of_two_installations_in_one_database_the_roles_own_path_decides(database_url: str, db: Database) -> None:
+    await db.run("CREATE SCHEMA staging")
     for table in ("alembic_version", "mailing_counts"):
-        await run(engine, f"CREATE TABLE staging.{table} (LIKE public.{table})")
+        await db.run(f"CREATE TABLE staging.{table} (LIKE public.{table})")
     for path, found in (("elsewhere, staging, public", "staging"), ("elsewhere", "public"), ("public", "public")):
         await change(database_url, {"search_path": path})
         async with by_asyncpg(database_url) as asked:
             assert await asked("SELECT current_setting('search_path')") == [(found,)]
 
 
-async def test_an_empty_database_is_installed_in_public_whatever_the_path(
-    database_url: str, engine: AsyncEngine
-) -> None:
-    await migrate(engine, "base")
-    await run(engine, "CREATE SCHEMA elsewhere")
+async def test_an_empty_database_is_installed_in_public_whatever_the_path(database_url: str, db: Database) -> None:
+    await migrate(db.engine, "base")
+    await db.run("CREATE SCHEMA elsewhere")
     await change(database_url, {"search_path": "elsewhere"})
-    await engine.dispose()
-    await migrate(engine)
-    assert await value(engine, "SELECT to_regclass('public.mailing') IS NOT NULL")
+    await db.engine.dispose()
+    await migrate(db.engine)
+    assert await db.value("SELECT to_regclass('public.mailing') IS NOT NULL")

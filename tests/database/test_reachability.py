@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailing.database.engine import create_engine
 from mailing.database.errors import DATABASE_ERRORS, is_transient
 from mailing.database.reachability import ASKING_TICKS, AWAY_TICKS, Reachability
 from mailing.settings import Settings
+from support.database import Database
 from support.processes import until
 from support.proxy import proxy
-from support.rows import value
 
 PATIENCE_S = 60
 FOR_EVER_S = 600  # limits that no test reaches: only the reachability ends what waits
@@ -25,7 +25,7 @@ IS_AWAITED = """
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[tuple[Reachability, AsyncEngine]]:
+async def connected(settings: Settings) -> AsyncIterator[tuple[Reachability, Database]]:
     """Yield a pool of two connections, and its reachability, whose ticks are the test's."""
     separator = "&" if "?" in str(settings.database_url) else "?"
     url = f"{settings.database_url}{separator}connect_timeout={FOR_EVER_S}"
@@ -34,7 +34,7 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[Reachability, Asy
         url, application="tests", pool_size=2, limit_s=FOR_EVER_S, wait_s=FOR_EVER_S, reachability=reachability
     )
     try:
-        yield reachability, engine
+        yield reachability, Database(engine)
     finally:
         await reachability.aclose()
         await engine.dispose()
@@ -48,21 +48,21 @@ async def waits_for_lock(connection: AsyncConnection) -> None:
 
 
 async def test_whatever_waits_for_a_silent_database_ends_once_it_is_away_and_goes_on_when_it_answers(
-    settings: Settings, engine: AsyncEngine
+    settings: Settings, db: Database
 ) -> None:
     async with (
         proxy(settings) as (between, through),
         connected(through) as (reachability, pool),
-        engine.connect() as other,
+        db.engine.connect() as other,
         asyncio.timeout(PATIENCE_S),
     ):
         await other.exec_driver_sql(LOCK)
-        in_flight = asyncio.create_task(value(pool, LOCK))
+        in_flight = asyncio.create_task(pool.value(LOCK))
         await waits_for_lock(other)
         between.freeze()
-        connecting = asyncio.create_task(value(pool, "SELECT 1"))
+        connecting = asyncio.create_task(pool.value("SELECT 1"))
         await until(lambda: between.accepted == 2, seconds=PATIENCE_S)
-        queueing = asyncio.create_task(value(pool, "SELECT 1"))
+        queueing = asyncio.create_task(pool.value("SELECT 1"))
         for _ in range(AWAY_TICKS):
             reachability.tick()
         ended = await asyncio.gather(in_flight, connecting, queueing, return_exceptions=True)
@@ -72,17 +72,17 @@ async def test_whatever_waits_for_a_silent_database_ends_once_it_is_away_and_goe
         for _ in range(3 * AWAY_TICKS):
             reachability.tick()
             with pytest.raises(DATABASE_ERRORS):
-                await value(pool, "SELECT 1")
+                await pool.value("SELECT 1")
         assert between.accepted == 3, "one question, and nothing else"
         between.thaw()
         await until(lambda: not reachability.is_away, seconds=PATIENCE_S)
-        assert await value(pool, "SELECT 1") == 1
+        assert await pool.value("SELECT 1") == 1
 
 
-async def test_a_statement_may_take_long_while_the_database_answers(settings: Settings, engine: AsyncEngine) -> None:
-    async with connected(settings) as (reachability, pool), engine.connect() as other, asyncio.timeout(PATIENCE_S):
+async def test_a_statement_may_take_long_while_the_database_answers(settings: Settings, db: Database) -> None:
+    async with connected(settings) as (reachability, pool), db.engine.connect() as other, asyncio.timeout(PATIENCE_S):
         await other.exec_driver_sql(LOCK)
-        slow = asyncio.create_task(value(pool, LOCK))
+        slow = asyncio.create_task(pool.value(LOCK))
         await waits_for_lock(other)
         for _ in range(2 * AWAY_TICKS):
             for _ in range(ASKING_TICKS):

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.process.ports import free_port
 from mailing.settings import Settings
 from mailing.web.server import Server, server_config
 from support import ROOT
 from support.api import KEY, bound_app
+from support.database import Database
 from support.processes import is_listening, running, until
-from support.rows import run
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 CERTIFICATE = ROOT / "tests" / "support" / "localhost.pem"
@@ -120,12 +119,10 @@ async def test_sign_ins_are_limited_and_the_page_can_still_be_seen(browser: http
     assert (await browser.get("/admin/sign-in")).status_code == 200
 
 
-async def test_what_a_client_says_of_its_address_is_not_passed_on(
-    browser: httpx.AsyncClient, engine: AsyncEngine
-) -> None:
+async def test_what_a_client_says_of_its_address_is_not_passed_on(browser: httpx.AsyncClient, db: Database) -> None:
     headers = {"Sec-Fetch-Site": "same-origin", "X-Forwarded-For": "198.51.100.7"}
     await browser.post("/admin/sign-in", data={"name": "x", "password": "x"}, headers=headers)
-    subjects = {bytes(row.key_hash) for row in await run(engine, "SELECT key_hash FROM login_throttle")}
+    subjects = {bytes(row.key_hash) for row in await db.run("SELECT key_hash FROM login_throttle")}
     assert hashlib.sha256(b"address 127.0.0.1/32").digest() in subjects
     assert hashlib.sha256(b"address 198.51.100.7/32").digest() not in subjects
 

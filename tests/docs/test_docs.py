@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.main import cli
 from support import ROOT
+from support.database import Database
 from support.documents import addresses, anchors, blocks, headings, links, pages, prose
-from support.rows import run
 
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -119,20 +118,19 @@ def test_the_architecture_names_every_module_of_the_top_level() -> None:
     assert modules - {"__init__", "__main__"} - named == set()
 
 
-async def test_for_every_table_it_is_said_what_makes_it_smaller(engine: AsyncEngine) -> None:
+async def test_for_every_table_it_is_said_what_makes_it_smaller(db: Database) -> None:
     cells = re.findall(r"^\| (`[^|]+) \|", GROWS, flags=re.MULTILINE)
     told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
-    tables = await run(
-        engine,
+    tables = await db.run(
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
-        " AND NOT relispartition",
+        " AND NOT relispartition"
     )
     assert sorted(told) == sorted(row.relname for row in tables)
 
 
-async def test_every_index_that_it_names_exists(engine: AsyncEngine) -> None:
+async def test_every_index_that_it_names_exists(db: Database) -> None:
     named = set(re.findall(r"`(\w+_(?:age|minute|heartbeat))`", GROWS))
-    indexes = await run(engine, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
+    indexes = await db.run("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
     assert len(named) == 5
     assert named - {row.indexname for row in indexes} == set()
 

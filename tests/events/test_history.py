@@ -7,15 +7,13 @@ from functools import partial
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
 from mailing.events.history import HISTORIES, HistoryCursor, Subject, history
 from mailing.messages.states import MessageStatus
 from support import ROOT
+from support.database import Database
 from support.mailing_requests import Json, items_of_pages, told
 from support.query_plans import scans
-from support.rows import add_client, add_mailing, add_messages, run
 
 Api = httpx.AsyncClient
 CLIENT = {"phone": "79161234567", "timezone": "Europe/Moscow", "tag": "vip"}
@@ -30,11 +28,11 @@ def kinds(events: list[Json]) -> list[str]:
     return [event["kind"] for event in events]
 
 
-async def attempt(engine: AsyncEngine, message_id: int, number: int, outcome: str, *, ago: str) -> None:
+async def attempt(db: Database, message_id: int, number: int, outcome: str, *, ago: str) -> None:
     add = f"""
         INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code)
         SELECT id, mailing_id, :number, now() - interval '{ago}', 12, :outcome, 200, 0 FROM message WHERE id = :id"""
-    await run(engine, add, id=message_id, number=number, outcome=outcome)
+    await db.run(add, id=message_id, number=number, outcome=outcome)
 
 
 async def test_a_client_s_story_tells_who_changed_what_but_no_phone(api: Api) -> None:
@@ -74,12 +72,12 @@ async def test_an_import_stands_in_the_story_of_each_client_that_it_made_or_chan
     assert kinds(await events_of(api, client_id=1)) == ["clients.imported", "client.changed", "client.deleted"]
 
 
-async def test_a_message_s_story_has_its_mailing_s_and_its_client_s_events_in_it(api: Api, engine: AsyncEngine) -> None:
-    client_id, mailing_id = await add_client(engine), await add_mailing(engine)
-    mine, other = await add_messages(engine, mailing_id, ["failed", "unknown"], first_client=client_id)
-    await attempt(engine, mine, 1, "ambiguous", ago="2 min")
-    await attempt(engine, mine, 2, "refused", ago="1 min")
-    await attempt(engine, other, 1, "ambiguous", ago="1 min")
+async def test_a_message_s_story_has_its_mailing_s_and_its_client_s_events_in_it(api: Api, db: Database) -> None:
+    client_id, mailing_id = await db.add_client(), await db.add_mailing()
+    mine, other = await db.add_messages(mailing_id, ["failed", "unknown"], first_client=client_id)
+    await attempt(db, mine, 1, "ambiguous", ago="2 min")
+    await attempt(db, mine, 2, "refused", ago="1 min")
+    await attempt(db, other, 1, "ambiguous", ago="1 min")
     await told(await api.post(f"/mailings/{mailing_id}/pause"))
     await told(await api.patch(f"/clients/{client_id}/", json={"tag": "gold"}))
     await told(await api.post(f"/messages/{other}/resolve", json={"as": "sent"}))
@@ -95,12 +93,12 @@ async def test_a_message_s_story_has_its_mailing_s_and_its_client_s_events_in_it
 
 
 async def test_a_mailing_s_story_has_the_calls_of_all_its_messages_and_the_stops_of_its_time(
-    api: Api, engine: AsyncEngine
+    api: Api, db: Database
 ) -> None:
-    mailing_id, other = await add_mailing(engine), await add_mailing(engine, status="scheduled")
-    first, second = await add_messages(engine, mailing_id, ["sent", "unknown"])
-    await attempt(engine, first, 1, "accepted", ago="3 min")
-    await attempt(engine, second, 1, "ambiguous", ago="2 min")
+    mailing_id, other = await db.add_mailing(), await db.add_mailing(status="scheduled")
+    first, second = await db.add_messages(mailing_id, ["sent", "unknown"])
+    await attempt(db, first, 1, "accepted", ago="3 min")
+    await attempt(db, second, 1, "ambiguous", ago="2 min")
     await told(await api.post("/gateway/stop"))
     await told(await api.post(f"/messages/{second}/resolve", json={"as": "failed"}))
     await api.delete(f"/mailings/{mailing_id}")
@@ -111,19 +109,17 @@ async def test_a_mailing_s_story_has_the_calls_of_all_its_messages_and_the_stops
     assert await events_of(api, mailing_id=other) == []
 
 
-async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_moment(
-    api: Api, engine: AsyncEngine
-) -> None:
-    mailing_id = await add_mailing(engine)
-    ids = await add_messages(engine, mailing_id, ["sent"] * 3)
+async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_moment(api: Api, db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    ids = await db.add_messages(mailing_id, ["sent"] * 3)
     for id_ in ids:
-        await attempt(engine, id_, 1, "not_sent", ago="1 min")
-        await attempt(engine, id_, 2, "accepted", ago="1 min")
+        await attempt(db, id_, 1, "not_sent", ago="1 min")
+        await attempt(db, id_, 2, "accepted", ago="1 min")
     event = "INSERT INTO event (kind, actor, mailing_id) VALUES (:kind, 'a', :id)"
     for kind in ("mailing.paused", "mailing.resumed"):
-        await run(engine, event, kind=kind, id=mailing_id)
+        await db.run(event, kind=kind, id=mailing_id)
     for table, column in (("attempt", "started_at"), ("event", "at")):
-        await run(engine, f"UPDATE {table} SET {column} = '2026-05-01T10:00:00Z'")
+        await db.run(f"UPDATE {table} SET {column} = '2026-05-01T10:00:00Z'")
     whole = await events_of(api, mailing_id=mailing_id, limit=500)
     assert len(whole) == 8
     assert await items_of_pages(api, "/events/", mailing_id=mailing_id, limit=1) == whole
@@ -158,17 +154,17 @@ async def test_an_id_that_never_was_has_no_story(api: Api) -> None:
         assert await events_of(api, **{whose: 2**53 - 1}) == []
 
 
-async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(engine: AsyncEngine, sessions: Sessions) -> None:
+async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(db: Database) -> None:
     """20,000 messages of two mailings, and an event for each."""
     for statement in (*FILL, "ANALYZE"):
-        await run(engine, statement)
-    async with sessions() as session:
+        await db.run(statement)
+    async with db.sessions() as session:
         middle = (await history(session, "mailing_id", 1, after=HistoryCursor(), limit=500))[250][0]
     whose: Subject
     for whose in HISTORIES:
         for place in (HistoryCursor(), middle):
             page = partial(history, subject=whose, id_=1, after=place, limit=50)
-            read = [node for node in await scans(engine, page, analyse=False) if "Relation Name" in node]
+            read = [node for node in await scans(db.engine, page, analyse=False) if "Relation Name" in node]
             of_many = [node for node in read if node["Relation Name"] != "mailing"]
             assert {node["Relation Name"] for node in of_many if "Seq" in node["Node Type"]} == set()
             assert sum(node.get("Rows Removed by Filter", 0) for node in of_many) <= 5  # what one client has

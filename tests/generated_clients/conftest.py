@@ -11,12 +11,13 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.app import create_app
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.mailings import editing
 from mailing.mailings.schemas import MailingIn
 from mailing.settings import Settings
 from mailing.web.validation import check
 from support.campaign import Sandbox, running_sandbox, working
+from support.database import Database
 from support.mailing_requests import body, in_hours
 
 
@@ -63,8 +64,8 @@ def settings(settings: Settings, sandbox: Sandbox) -> Settings:
 
 
 @pytest.fixture
-async def service(address: str, settings: Settings, sessions: Sessions, sandbox: Sandbox) -> AsyncIterator[Service]:
-    async with transaction(sessions) as session:
+async def service(address: str, settings: Settings, db: Database, sandbox: Sandbox) -> AsyncIterator[Service]:
+    async with transaction(db.sessions) as session:
         data = check(body(text="A draft", starts_at=in_hours(-1)), MailingIn)
         draft = await editing.create_draft(session, data, by="user 1 (editor)")
     async with working(settings):

@@ -6,30 +6,29 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
 from mailing.settings import Settings
 from support import loop_time
+from support.database import Database
 from support.loop_time import advance
 from support.processes import becomes, until
 from support.proxy import proxy
-from support.rows import comes, run, value
 
 LISTENING = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
 HEARTBEAT_S = 10  # Procrastinate's interval
 LATER = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
-async def jobs(engine: AsyncEngine) -> list[tuple[Any, ...]]:
-    rows = await run(engine, "SELECT task_name, args, scheduled_at, status::text FROM procrastinate_jobs ORDER BY id")
+async def jobs(db: Database) -> list[tuple[Any, ...]]:
+    rows = await db.run("SELECT task_name, args, scheduled_at, status::text FROM procrastinate_jobs ORDER BY id")
     return [tuple(row) for row in rows]
 
 
-async def enqueue(sessions: Sessions, task: str = "plan", *, at: datetime | None = None, **args: int) -> None:
-    async with transaction(sessions) as session:
+async def enqueue(db: Database, task: str = "plan", *, at: datetime | None = None, **args: int) -> None:
+    async with transaction(db.sessions) as session:
         await defer(session, task, at=at, **args)
 
 
@@ -40,26 +39,26 @@ class Rolled(Exception):
 # --- enqueueing -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_job_goes_with_its_transaction(engine: AsyncEngine, sessions: Sessions) -> None:
-    async with sessions() as session:
+async def test_a_job_goes_with_its_transaction(db: Database) -> None:
+    async with db.sessions() as session:
         await defer(session, "plan", mailing_id=1)
         await defer(session, "plan", at=LATER, mailing_id=1)
         await session.rollback()
-    assert await jobs(engine) == []
-    await enqueue(sessions, at=LATER, mailing_id=1)
-    assert await jobs(engine) == [("plan", {"mailing_id": 1}, LATER, "todo")]
+    assert await jobs(db) == []
+    await enqueue(db, at=LATER, mailing_id=1)
+    assert await jobs(db) == [("plan", {"mailing_id": 1}, LATER, "todo")]
 
 
-async def test_a_twin_that_is_queued_makes_a_job_unnecessary(engine: AsyncEngine, sessions: Sessions) -> None:
+async def test_a_twin_that_is_queued_makes_a_job_unnecessary(db: Database) -> None:
     for _ in range(2):
-        await enqueue(sessions, mailing_id=1)
-        await enqueue(sessions, mailing_id=2)
-        await enqueue(sessions, "send", mailing_id=1, lane=0)
-        await enqueue(sessions, "send", mailing_id=1, lane=1)
-        await enqueue(sessions, at=LATER, mailing_id=1)
-        await enqueue(sessions, at=LATER + timedelta(milliseconds=700), mailing_id=1)
-        await enqueue(sessions, at=LATER + timedelta(milliseconds=800), mailing_id=1)
-    assert [job[:3] for job in await jobs(engine)] == [
+        await enqueue(db, mailing_id=1)
+        await enqueue(db, mailing_id=2)
+        await enqueue(db, "send", mailing_id=1, lane=0)
+        await enqueue(db, "send", mailing_id=1, lane=1)
+        await enqueue(db, at=LATER, mailing_id=1)
+        await enqueue(db, at=LATER + timedelta(milliseconds=700), mailing_id=1)
+        await enqueue(db, at=LATER + timedelta(milliseconds=800), mailing_id=1)
+    assert [job[:3] for job in await jobs(db)] == [
         ("plan", {"mailing_id": 1}, None),
         ("plan", {"mailing_id": 2}, None),
         ("send", {"lane": 0, "mailing_id": 1}, None),
@@ -69,21 +68,21 @@ async def test_a_twin_that_is_queued_makes_a_job_unnecessary(engine: AsyncEngine
     ]
 
 
-async def test_a_twin_under_way_has_looked_already_so_the_job_is_kept(engine: AsyncEngine, sessions: Sessions) -> None:
-    await enqueue(sessions, mailing_id=1)
-    await run(engine, "UPDATE procrastinate_jobs SET status = 'doing'")
-    await enqueue(sessions, mailing_id=1)
-    assert [job[3] for job in await jobs(engine)] == ["doing", "todo"]
+async def test_a_twin_under_way_has_looked_already_so_the_job_is_kept(db: Database) -> None:
+    await enqueue(db, mailing_id=1)
+    await db.run("UPDATE procrastinate_jobs SET status = 'doing'")
+    await enqueue(db, mailing_id=1)
+    assert [job[3] for job in await jobs(db)] == ["doing", "todo"]
 
 
 @pytest.mark.parametrize(("first_commits", "survivors"), [(True, [1, 10, 20]), (False, [1, 20])])
 async def test_of_two_transactions_at_once_one_job_survives_and_neither_fails(
-    engine: AsyncEngine, sessions: Sessions, *, first_commits: bool, survivors: list[int]
+    db: Database, *, first_commits: bool, survivors: list[int]
 ) -> None:
     first_deferred, first_may_end = asyncio.Event(), asyncio.Event()
 
     async def first() -> None:
-        async with transaction(sessions) as session:
+        async with transaction(db.sessions) as session:
             await defer(session, "plan", mailing_id=1)
             await defer(session, "plan", mailing_id=10)
             first_deferred.set()
@@ -93,7 +92,7 @@ async def test_of_two_transactions_at_once_one_job_survives_and_neither_fails(
 
     async def second() -> None:
         await first_deferred.wait()
-        async with transaction(sessions) as session:
+        async with transaction(db.sessions) as session:
             await defer(session, "plan", mailing_id=1)
             await defer(session, "plan", mailing_id=20)
 
@@ -106,12 +105,12 @@ async def test_of_two_transactions_at_once_one_job_survives_and_neither_fails(
         type(None) if first_commits else Rolled,
         type(None),
     ]
-    assert sorted(job[1]["mailing_id"] for job in await jobs(engine)) == survivors
+    assert sorted(job[1]["mailing_id"] for job in await jobs(db)) == survivors
 
 
-async def test_many_at_once_leave_one_job(engine: AsyncEngine, sessions: Sessions) -> None:
-    await asyncio.gather(*(enqueue(sessions, mailing_id=1) for _ in range(20)))
-    assert len(await jobs(engine)) == 1
+async def test_many_at_once_leave_one_job(db: Database) -> None:
+    await asyncio.gather(*(enqueue(db, mailing_id=1) for _ in range(20)))
+    assert len(await jobs(db)) == 1
 
 
 # --- working --------------------------------------------------------------------------------------------------------
@@ -149,9 +148,7 @@ def noting(database_url: str, task: str, called: asyncio.Queue[int], **limits: i
     return queue
 
 
-async def test_a_job_runs_with_its_arguments_and_leaves_the_table(
-    engine: AsyncEngine, sessions: Sessions, database_url: str
-) -> None:
+async def test_a_job_runs_with_its_arguments_and_leaves_the_table(db: Database, database_url: str) -> None:
     called: asyncio.Queue[dict[str, int]] = asyncio.Queue()
 
     async def handler(**args: int) -> None:
@@ -159,19 +156,17 @@ async def test_a_job_runs_with_its_arguments_and_leaves_the_table(
 
     queue = Queue(database_url, concurrency=2)
     queue.task("send", handler)
-    await enqueue(sessions, "send", mailing_id=1, lane=3)
-    await enqueue(sessions, "send", at=LATER, mailing_id=7, lane=0)
+    await enqueue(db, "send", mailing_id=1, lane=3)
+    await enqueue(db, "send", at=LATER, mailing_id=7, lane=0)
     async with working(queue):
         assert await asyncio.wait_for(called.get(), 5) == {"mailing_id": 1, "lane": 3}
-        await enqueue(sessions, "send", mailing_id=2, lane=0)
+        await enqueue(db, "send", mailing_id=2, lane=0)
         assert await asyncio.wait_for(called.get(), 5) == {"mailing_id": 2, "lane": 0}
-        await becomes(lambda: jobs(engine), [("send", {"mailing_id": 7, "lane": 0}, LATER, "todo")])
+        await becomes(lambda: jobs(db), [("send", {"mailing_id": 7, "lane": 0}, LATER, "todo")])
     assert called.empty(), "what is for later is not done now"
 
 
-async def test_a_job_that_fails_is_gone_and_the_next_one_runs(
-    engine: AsyncEngine, sessions: Sessions, database_url: str
-) -> None:
+async def test_a_job_that_fails_is_gone_and_the_next_one_runs(db: Database, database_url: str) -> None:
     done = asyncio.Event()
 
     async def handler(mailing_id: int) -> None:
@@ -182,11 +177,11 @@ async def test_a_job_that_fails_is_gone_and_the_next_one_runs(
     queue = Queue(database_url, concurrency=1)
     queue.task("plan", handler)
     for mailing_id in (1, 2):
-        await enqueue(sessions, mailing_id=mailing_id)
-    await enqueue(sessions, "nobody_knows_it", mailing_id=3)
+        await enqueue(db, mailing_id=mailing_id)
+    await enqueue(db, "nobody_knows_it", mailing_id=3)
     async with working(queue):
         await asyncio.wait_for(done.wait(), 5)
-        await becomes(lambda: jobs(engine), [])
+        await becomes(lambda: jobs(db), [])
 
 
 async def test_a_periodic_job_runs_by_itself(database_url: str) -> None:
@@ -208,35 +203,32 @@ async def test_periodic_jobs_go_on_when_the_workers_clock_steps(
             await ticks.get()
 
 
-async def test_periodic_jobs_go_on_when_the_databases_clock_went_back(engine: AsyncEngine, database_url: str) -> None:
+async def test_periodic_jobs_go_on_when_the_databases_clock_went_back(db: Database, database_url: str) -> None:
     """What it had enqueued last then lies ahead."""
     ticks: asyncio.Queue[None] = asyncio.Queue()
-    await run(
-        engine,
+    await db.run(
         """INSERT INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
-        VALUES ('tick', '', extract(epoch FROM now())::bigint + 3600)""",
+        VALUES ('tick', '', extract(epoch FROM now())::bigint + 3600)"""
     )
     async with working(ticking(database_url, ticks)), asyncio.timeout(15):
         for _ in range(3):
             await ticks.get()
 
 
-async def test_of_several_workers_one_enqueues_a_tick(engine: AsyncEngine, database_url: str) -> None:
+async def test_of_several_workers_one_enqueues_a_tick(db: Database, database_url: str) -> None:
     ticks: asyncio.Queue[None] = asyncio.Queue()
     now = "SELECT extract(epoch FROM clock_timestamp())"
-    began = await value(engine, now)
+    began = await db.value(now)
     async with AsyncExitStack() as stack, asyncio.timeout(20):
         for _ in range(3):
             await stack.enter_async_context(working(ticking(database_url, ticks)))
         for _ in range(4):
             await ticks.get()
-    passed = await value(engine, now) - began
+    passed = await db.value(now) - began
     assert ticks.qsize() + 4 <= passed + 2
 
 
-async def test_a_stop_waits_for_the_job_under_way_and_for_nothing_else(
-    engine: AsyncEngine, sessions: Sessions, database_url: str
-) -> None:
+async def test_a_stop_waits_for_the_job_under_way_and_for_nothing_else(db: Database, database_url: str) -> None:
     began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def handler(mailing_id: int) -> None:
@@ -248,7 +240,7 @@ async def test_a_stop_waits_for_the_job_under_way_and_for_nothing_else(
     queue = Queue(database_url, concurrency=1)
     queue.task("plan", handler)
     for mailing_id in (1, 2):
-        await enqueue(sessions, mailing_id=mailing_id)
+        await enqueue(db, mailing_id=mailing_id)
     async with asyncio.timeout(5), working(queue) as stop:
         await began.wait()
         stop.set()
@@ -256,7 +248,7 @@ async def test_a_stop_waits_for_the_job_under_way_and_for_nothing_else(
         assert not ended.is_set()
         may_end.set()
     assert ended.is_set()
-    assert await jobs(engine) == [("plan", {"mailing_id": 2}, None, "todo")]
+    assert await jobs(db) == [("plan", {"mailing_id": 2}, None, "todo")]
 
 
 async def test_an_idle_worker_stops_at_once_however_young(database_url: str) -> None:
@@ -268,16 +260,15 @@ async def test_an_idle_worker_stops_at_once_however_young(database_url: str) -> 
 
 
 async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_not(
-    engine: AsyncEngine, sessions: Sessions, database_url: str
+    db: Database, database_url: str
 ) -> None:
     for mailing_id in (1, 2, 3):
-        await enqueue(sessions, mailing_id=mailing_id)
-    await run(engine, "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now()), (now() - interval '2 min')")
-    await run(
-        engine,
+        await enqueue(db, mailing_id=mailing_id)
+    await db.run("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now()), (now() - interval '2 min')")
+    await db.run(
         """UPDATE procrastinate_jobs j SET status = 'doing', worker_id = w.id
         FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM procrastinate_workers) w
-        WHERE w.n = (j.args->>'mailing_id')::int""",
+        WHERE w.n = (j.args->>'mailing_id')::int"""
     )
     buried: asyncio.Queue[int] = asyncio.Queue()
 
@@ -289,11 +280,11 @@ async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_no
     queue.task("plan", bury)
     async with working(queue):
         assert await asyncio.wait_for(buried.get(), 5) == 1
-        await becomes(lambda: jobs(engine), [("plan", {"mailing_id": 1}, None, "doing")])
+        await becomes(lambda: jobs(db), [("plan", {"mailing_id": 1}, None, "doing")])
 
 
 async def test_jobs_of_one_queue_fill_their_places_and_take_none_of_another_ones(
-    sessions: Sessions, database_url: str
+    db: Database, database_url: str
 ) -> None:
     planned: asyncio.Queue[int] = asyncio.Queue()
     may_end, sent = asyncio.Event(), asyncio.Event()
@@ -310,27 +301,25 @@ async def test_jobs_of_one_queue_fill_their_places_and_take_none_of_another_ones
     queue.task("plan_mailing", plan)
     queue.task("send_mailing", send)
     for mailing_id in range(5):
-        await enqueue(sessions, "plan_mailing", mailing_id=mailing_id)
+        await enqueue(db, "plan_mailing", mailing_id=mailing_id)
     async with working(queue):
         assert [await asyncio.wait_for(planned.get(), 5) for _ in range(2)] == [0, 1]
-        await enqueue(sessions, "send_mailing", mailing_id=9)
+        await enqueue(db, "send_mailing", mailing_id=9)
         await asyncio.wait_for(sent.wait(), 5)
         assert planned.empty(), "no third one beside the two"
         may_end.set()
         assert [await asyncio.wait_for(planned.get(), 5) for _ in range(3)] == [2, 3, 4]
 
 
-async def test_what_a_process_enqueues_that_knows_one_queue_is_done_too(
-    engine: AsyncEngine, sessions: Sessions, database_url: str
-) -> None:
+async def test_what_a_process_enqueues_that_knows_one_queue_is_done_too(db: Database, database_url: str) -> None:
     """It began before the update, and its job keeps its twin out of the new queue."""
     planned: asyncio.Queue[int] = asyncio.Queue()
-    await enqueue(sessions, "plan_mailing", mailing_id=7)
-    await run(engine, "UPDATE procrastinate_jobs SET queue_name = 'mailing'")
-    await enqueue(sessions, "plan_mailing", mailing_id=7)
+    await enqueue(db, "plan_mailing", mailing_id=7)
+    await db.run("UPDATE procrastinate_jobs SET queue_name = 'mailing'")
+    await enqueue(db, "plan_mailing", mailing_id=7)
     async with working(noting(database_url, "plan_mailing", planned, planning=1)):
         assert await asyncio.wait_for(planned.get(), 5) == 7
-        await becomes(lambda: jobs(engine), [])
+        await becomes(lambda: jobs(db), [])
 
 
 @pytest.mark.parametrize("vanish", ["stop", "freeze"])
@@ -359,26 +348,24 @@ async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises
             await worker
 
 
-async def test_a_worker_that_can_not_say_that_it_is_there_ends(engine: AsyncEngine, database_url: str) -> None:
+async def test_a_worker_that_can_not_say_that_it_is_there_ends(db: Database, database_url: str) -> None:
     """Its jobs would be taken for lost, and done by others too."""
     stop = asyncio.Event()
     worker = asyncio.create_task(Queue(database_url, concurrency=1).run(stop))
-    await comes(engine, f"SELECT count(*) {LISTENING}", 1)
-    await run(engine, "ALTER FUNCTION procrastinate_update_heartbeat_v1 RENAME TO gone")
+    await db.comes(f"SELECT count(*) {LISTENING}", 1)
+    await db.run("ALTER FUNCTION procrastinate_update_heartbeat_v1 RENAME TO gone")
     advance(HEARTBEAT_S)
     await asyncio.wait_for(stop.wait(), 60)
     with pytest.raises(RuntimeError, match="ended unexpectedly"):
         await worker
 
 
-async def test_a_worker_that_lost_its_notifications_alone_goes_on(
-    engine: AsyncEngine, sessions: Sessions, database_url: str
-) -> None:
+async def test_a_worker_that_lost_its_notifications_alone_goes_on(db: Database, database_url: str) -> None:
     called: asyncio.Queue[int] = asyncio.Queue()
     async with working(noting(database_url, "plan", called)) as stop:
-        await comes(engine, f"SELECT count(*) {LISTENING}", 1)
-        await run(engine, f"SELECT pg_terminate_backend(pid) {LISTENING}")
-        await enqueue(sessions, mailing_id=1)
+        await db.comes(f"SELECT count(*) {LISTENING}", 1)
+        await db.run(f"SELECT pg_terminate_backend(pid) {LISTENING}")
+        await enqueue(db, mailing_id=1)
         assert await asyncio.wait_for(called.get(), 30) == 1
-        await comes(engine, f"SELECT count(*) {LISTENING}", 1)
+        await db.comes(f"SELECT count(*) {LISTENING}", 1)
         assert not stop.is_set()

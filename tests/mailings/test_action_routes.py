@@ -2,16 +2,12 @@
 
 from collections import Counter
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from mailing.mailings.states import MailingStatus
+from support.database import Database
 from support.mailing_requests import STOPPED, Api, body, jobs, newest_job, read, row, statuses, with_messages
-from support.rows import add_mailing, run
 
 
-async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refused(
-    engine: AsyncEngine, api: Api
-) -> None:
+async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refused(db: Database, api: Api) -> None:
     leads: dict[str, dict[str, str]] = {
         "pause": {"running": "paused", "paused": "paused"},
         "resume": {"running": "running", "paused": "running"},
@@ -19,7 +15,7 @@ async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refuse
     }
     for action, reached in leads.items():
         for status in MailingStatus:
-            mailing_id = await add_mailing(engine, status=status)
+            mailing_id = await db.add_mailing(status=status)
             answer = await api.post(f"/mailings/{mailing_id}/{action}")
             after = (await read(api, mailing_id))["status"]
             if status in reached:
@@ -28,67 +24,67 @@ async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refuse
                 assert (answer.status_code, after) == (409, status)
 
 
-async def test_an_action_repeated_changes_nothing(engine: AsyncEngine, api: Api) -> None:
+async def test_an_action_repeated_changes_nothing(db: Database, api: Api) -> None:
     for action in ("pause", "resume", "cancel"):
-        mailing_id = await add_mailing(engine, status="paused" if action == "resume" else "running")
+        mailing_id = await db.add_mailing(status="paused" if action == "resume" else "running")
         await api.post(f"/mailings/{mailing_id}/{action}")
-        before, job = await row(engine, mailing_id), await newest_job(engine)
+        before, job = await row(db, mailing_id), await newest_job(db)
         assert (await api.post(f"/mailings/{mailing_id}/{action}")).status_code == 200
-        assert await row(engine, mailing_id) == before
-        assert await jobs(engine, after=job) == []
+        assert await row(db, mailing_id) == before
+        assert await jobs(db, after=job) == []
 
 
-async def test_a_resume_wakes_the_planner_and_a_cancel_nobody(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await add_mailing(engine, status="paused")
+async def test_a_resume_wakes_the_planner_and_a_cancel_nobody(db: Database, api: Api) -> None:
+    mailing_id = await db.add_mailing(status="paused")
     await api.post(f"/mailings/{mailing_id}/resume")
-    assert ("plan_mailing", mailing_id, None) in await jobs(engine)
-    job = await newest_job(engine)
+    assert ("plan_mailing", mailing_id, None) in await jobs(db)
+    job = await newest_job(db)
     await api.post(f"/mailings/{mailing_id}/cancel")
-    assert await jobs(engine, after=job) == []
+    assert await jobs(db, after=job) == []
 
 
 async def test_a_cancel_stops_what_is_unsent_and_does_not_call_cancelled_what_may_have_arrived(
-    engine: AsyncEngine, api: Api
+    db: Database, api: Api
 ) -> None:
-    other = await with_messages(engine)
-    before = await statuses(engine, other)
+    other = await with_messages(db)
+    before = await statuses(db, other)
     for status in ("running", "paused"):
-        mailing_id = await with_messages(engine, status=status)
+        mailing_id = await with_messages(db, status=status)
         assert (await api.post(f"/mailings/{mailing_id}/cancel")).status_code == 200
-        assert await statuses(engine, mailing_id) == STOPPED
+        assert await statuses(db, mailing_id) == STOPPED
         reasons = "SELECT DISTINCT reason_code, wait_reason FROM message WHERE mailing_id = :id AND reason_code <> ''"
-        assert await run(engine, reasons, id=mailing_id) == [("mailing_cancelled", None)]
-    assert await statuses(engine, other) == before
+        assert await db.run(reasons, id=mailing_id) == [("mailing_cancelled", None)]
+    assert await statuses(db, other) == before
 
 
-async def test_a_cancel_repeated_stops_what_has_come_back_meanwhile(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await with_messages(engine)
+async def test_a_cancel_repeated_stops_what_has_come_back_meanwhile(db: Database, api: Api) -> None:
+    mailing_id = await with_messages(db)
     await api.post(f"/mailings/{mailing_id}/cancel")
-    await run(engine, "UPDATE message SET status = 'pending', lease_until = NULL WHERE status = 'sending'")
+    await db.run("UPDATE message SET status = 'pending', lease_until = NULL WHERE status = 'sending'")
     assert (await api.post(f"/mailings/{mailing_id}/cancel")).status_code == 200
-    assert await statuses(engine, mailing_id) == STOPPED - Counter(sending=1) + Counter(cancelled=1)
+    assert await statuses(db, mailing_id) == STOPPED - Counter(sending=1) + Counter(cancelled=1)
 
 
-async def test_a_pause_touches_no_message(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await with_messages(engine)
-    before = await statuses(engine, mailing_id)
+async def test_a_pause_touches_no_message(db: Database, api: Api) -> None:
+    mailing_id = await with_messages(db)
+    before = await statuses(db, mailing_id)
     await api.post(f"/mailings/{mailing_id}/pause")
-    assert await statuses(engine, mailing_id) == before
+    assert await statuses(db, mailing_id) == before
     await api.post(f"/mailings/{mailing_id}/resume")
-    assert await statuses(engine, mailing_id) == before
+    assert await statuses(db, mailing_id) == before
 
 
-async def test_a_deleted_mailing_is_gone_and_what_was_unsent_is_cancelled(engine: AsyncEngine, api: Api) -> None:
+async def test_a_deleted_mailing_is_gone_and_what_was_unsent_is_cancelled(db: Database, api: Api) -> None:
     for status in MailingStatus:
-        mailing_id = await with_messages(engine, status=status)
+        mailing_id = await with_messages(db, status=status)
         answer = await api.delete(f"/mailings/{mailing_id}/")
         assert (answer.status_code, answer.content) == (204, b"")
-        assert await statuses(engine, mailing_id) == STOPPED
-        assert (await row(engine, mailing_id))["status"] == ("finished" if status == "finished" else "cancelled")
+        assert await statuses(db, mailing_id) == STOPPED
+        assert (await row(db, mailing_id))["status"] == ("finished" if status == "finished" else "cancelled")
 
 
-async def test_nothing_can_be_done_with_a_deleted_mailing_or_one_that_never_was(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await add_mailing(engine)
+async def test_nothing_can_be_done_with_a_deleted_mailing_or_one_that_never_was(db: Database, api: Api) -> None:
+    mailing_id = await db.add_mailing()
     await api.delete(f"/mailings/{mailing_id}/")
     for path in (f"/mailings/{mailing_id}", f"/mailings/{mailing_id + 1}", f"/mailings/{2**53 - 1}"):
         answers = [

@@ -2,8 +2,7 @@
 
 import asyncio
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
+from support.database import Database
 from support.mailing_requests import (
     ALL,
     CLOSED,
@@ -23,7 +22,6 @@ from support.mailing_requests import (
     whole,
     with_messages,
 )
-from support.rows import add_mailing, run
 
 
 def stamps(answer: Json, *, revision: int) -> Json:
@@ -72,21 +70,21 @@ async def test_a_patch_changes_only_what_it_names(api: Api) -> None:
         assert await read(api, expected["id"]) == expected
 
 
-async def test_an_edit_that_repeats_what_is_there_changes_nothing(engine: AsyncEngine, api: Api) -> None:
+async def test_an_edit_that_repeats_what_is_there_changes_nothing(db: Database, api: Api) -> None:
     for start in (1, -1):
         found = await created(api, starts_at=in_hours(start), **ALL)
-        before, job = await row(engine, found["id"]), await newest_job(engine)
+        before, job = await row(db, found["id"]), await newest_job(db)
         for answer in (
             await api.patch(f"/mailings/{found['id']}/", json={}),
             await api.patch(f"/mailings/{found['id']}/", json=whole(found)),
             await api.put(f"/mailings/{found['id']}/", json=whole(found)),
         ):
             assert (answer.status_code, answer.json()) == (200, found)
-        assert await row(engine, found["id"]) == before
-        assert await jobs(engine, after=job) == []
+        assert await row(db, found["id"]) == before
+        assert await jobs(db, after=job) == []
 
 
-async def test_a_patch_that_leaves_no_time_between_start_and_end_is_refused(engine: AsyncEngine, api: Api) -> None:
+async def test_a_patch_that_leaves_no_time_between_start_and_end_is_refused(db: Database, api: Api) -> None:
     found = await created(api, starts_at=in_hours(2), ends_at=in_hours(4))
     for change in (
         {"ends_at": found["starts_at"]},
@@ -97,24 +95,24 @@ async def test_a_patch_that_leaves_no_time_between_start_and_end_is_refused(engi
     ):
         assert fields(await api.patch(f"/mailings/{found['id']}/", json=change)) == {"ends_at"}
     assert await read(api, found["id"]) == found
-    assert (await row(engine, found["id"]))["text_revision"] == 1
+    assert (await row(db, found["id"]))["text_revision"] == 1
 
 
-async def test_a_scheduled_mailing_is_planned_at_its_new_start(engine: AsyncEngine, api: Api) -> None:
+async def test_a_scheduled_mailing_is_planned_at_its_new_start(db: Database, api: Api) -> None:
     found = await created(api)
-    job, start = await newest_job(engine), in_hours(3)
+    job, start = await newest_job(db), in_hours(3)
     assert (await api.patch(f"/mailings/{found['id']}/", json={"starts_at": start})).json()["status"] == "scheduled"
-    assert await jobs(engine, after=job) == [("plan_mailing", found["id"], instant(start))]
-    assert (await row(engine, found["id"]))["plan_revision"] == 1, "there is no plan yet to fall behind"
+    assert await jobs(db, after=job) == [("plan_mailing", found["id"], instant(start))]
+    assert (await row(db, found["id"]))["plan_revision"] == 1, "there is no plan yet to fall behind"
 
 
-async def test_a_scheduled_mailing_whose_start_is_moved_into_the_past_starts(engine: AsyncEngine, api: Api) -> None:
+async def test_a_scheduled_mailing_whose_start_is_moved_into_the_past_starts(db: Database, api: Api) -> None:
     found = await created(api)
-    job = await newest_job(engine)
+    job = await newest_job(db)
     answer = await api.patch(f"/mailings/{found['id']}/", json={"starts_at": in_hours(-1)})
     assert answer.json()["status"] == "running"
-    assert await jobs(engine, after=job) == [("plan_mailing", found["id"], None)]
-    assert (await row(engine, found["id"]))["started_at"] is not None
+    assert await jobs(db, after=job) == [("plan_mailing", found["id"], None)]
+    assert (await row(db, found["id"]))["started_at"] is not None
 
 
 PLAN = "SELECT plan_revision, planned_revision, audience_max_client_id FROM mailing WHERE id = :id"
@@ -128,51 +126,51 @@ PLAN_CHANGES: list[Json] = [
 
 
 async def test_an_edit_of_a_started_mailing_leaves_its_plan_behind_and_wakes_the_planner(
-    engine: AsyncEngine, api: Api
+    db: Database, api: Api
 ) -> None:
     for status in ("running", "paused"):
-        mailing_id = await add_mailing(engine, status=status)
-        await run(engine, "UPDATE mailing SET audience_max_client_id = 7")
+        mailing_id = await db.add_mailing(status=status)
+        await db.run("UPDATE mailing SET audience_max_client_id = 7")
         for number, change in enumerate(PLAN_CHANGES, start=2):
-            job = await newest_job(engine)
+            job = await newest_job(db)
             answer = await api.patch(f"/mailings/{mailing_id}/", json=change)
             assert (answer.status_code, answer.json()["status"]) == (200, status)
-            plan = await run(engine, PLAN, id=mailing_id)
+            plan = await db.run(PLAN, id=mailing_id)
             assert plan == [(number, 1, None)]
-            assert ("plan_mailing", mailing_id, None) in await jobs(engine, after=job)
-            await run(engine, "DELETE FROM procrastinate_jobs")
+            assert ("plan_mailing", mailing_id, None) in await jobs(db, after=job)
+            await db.run("DELETE FROM procrastinate_jobs")
 
 
-async def test_a_new_end_is_looked_at_when_it_comes(engine: AsyncEngine, api: Api) -> None:
-    mailing_id, end = await add_mailing(engine), in_hours(48)
+async def test_a_new_end_is_looked_at_when_it_comes(db: Database, api: Api) -> None:
+    mailing_id, end = await db.add_mailing(), in_hours(48)
     await api.patch(f"/mailings/{mailing_id}/", json={"ends_at": end})
-    assert ("settle_mailing", mailing_id, instant(end)) in await jobs(engine)
+    assert ("settle_mailing", mailing_id, instant(end)) in await jobs(db)
 
 
-async def test_a_new_text_gets_its_own_revision_and_the_old_one_is_kept(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await add_mailing(engine, text="first")
+async def test_a_new_text_gets_its_own_revision_and_the_old_one_is_kept(db: Database, api: Api) -> None:
+    mailing_id = await db.add_mailing(text="first")
     for text in ("second", "second", "third", "first"):
         assert (await api.patch(f"/mailings/{mailing_id}/", json={"text": text})).json()["text"] == text
-    kept = await run(engine, "SELECT revision, text FROM mailing_text ORDER BY revision")
+    kept = await db.run("SELECT revision, text FROM mailing_text ORDER BY revision")
     assert kept == [(1, "first"), (2, "second"), (3, "third"), (4, "first")]
-    found = await row(engine, mailing_id)
+    found = await row(db, mailing_id)
     assert (found["text_revision"], found["plan_revision"]) == (4, 4), "each edit plans the unsent again"
 
 
-async def test_a_closed_mailing_cannot_be_changed(engine: AsyncEngine, api: Api) -> None:
+async def test_a_closed_mailing_cannot_be_changed(db: Database, api: Api) -> None:
     for status in CLOSED:
-        mailing_id = await add_mailing(engine, status=status)
-        before = await row(engine, mailing_id)
+        mailing_id = await db.add_mailing(status=status)
+        before = await row(db, mailing_id)
         for change in ({}, *PLAN_CHANGES):
             assert (await api.patch(f"/mailings/{mailing_id}/", json=change)).status_code == 409
         assert (await api.put(f"/mailings/{mailing_id}/", json=body())).status_code == 409
-        assert await row(engine, mailing_id) == before
-    assert await jobs(engine) == []
+        assert await row(db, mailing_id) == before
+    assert await jobs(db) == []
 
 
-async def test_the_start_cannot_move_after_it_has_come(engine: AsyncEngine, api: Api) -> None:
+async def test_the_start_cannot_move_after_it_has_come(db: Database, api: Api) -> None:
     for status in ("running", "paused"):
-        mailing_id = await add_mailing(engine, status=status)
+        mailing_id = await db.add_mailing(status=status)
         found = await read(api, mailing_id)
         for start in (in_hours(-2), in_hours(1)):
             assert (await api.patch(f"/mailings/{mailing_id}/", json={"starts_at": start})).status_code == 409
@@ -181,19 +179,19 @@ async def test_the_start_cannot_move_after_it_has_come(engine: AsyncEngine, api:
         assert (await api.put(f"/mailings/{mailing_id}/", json=given)).json()["text"] == "New"
 
 
-async def test_edits_at_once_are_all_applied_one_after_the_other(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await add_mailing(engine, text="start")
+async def test_edits_at_once_are_all_applied_one_after_the_other(db: Database, api: Api) -> None:
+    mailing_id = await db.add_mailing(text="start")
     texts = [f"text {number}" for number in range(8)]
     answers = await asyncio.gather(*(api.patch(f"/mailings/{mailing_id}/", json={"text": text}) for text in texts))
     assert {answer.status_code for answer in answers} == {200}
-    kept = await run(engine, "SELECT text FROM mailing_text ORDER BY revision")
+    kept = await db.run("SELECT text FROM mailing_text ORDER BY revision")
     assert sorted(each.text for each in kept) == sorted(["start", *texts])
     assert (await read(api, mailing_id))["text"] == kept[-1].text
 
 
-async def test_edits_of_different_fields_at_once_do_not_undo_each_other(engine: AsyncEngine, api: Api) -> None:
+async def test_edits_of_different_fields_at_once_do_not_undo_each_other(db: Database, api: Api) -> None:
     for _ in range(3):
-        mailing_id = await add_mailing(engine)
+        mailing_id = await db.add_mailing()
         changes = PLAN_CHANGES[1:]
         answers = await asyncio.gather(*(api.patch(f"/mailings/{mailing_id}/", json=change) for change in changes))
         assert {answer.status_code for answer in answers} == {200}
@@ -201,36 +199,36 @@ async def test_edits_of_different_fields_at_once_do_not_undo_each_other(engine: 
         expected = {name: given for change in changes for name, given in change.items()}
         expected["filter"] = {"tags": []} | expected["filter"]
         assert found | expected == found
-        assert (await row(engine, mailing_id))["plan_revision"] == 1 + len(changes)
+        assert (await row(db, mailing_id))["plan_revision"] == 1 + len(changes)
 
 
-async def test_an_edit_and_an_end_at_once_are_applied_or_refused_and_never_mixed(engine: AsyncEngine, api: Api) -> None:
+async def test_an_edit_and_an_end_at_once_are_applied_or_refused_and_never_mixed(db: Database, api: Api) -> None:
     for refusal, ended in ((409, "cancel"), (404, "")):
         for _ in range(4):
-            mailing_id = await with_messages(engine)
+            mailing_id = await with_messages(db)
             path = f"/mailings/{mailing_id}"
             end = api.post(f"{path}/{ended}") if ended else api.delete(path)
             edited, stopped = await asyncio.gather(api.patch(path, json={"text": "New", **PLAN_CHANGES[0]}), end)
             assert stopped.status_code in {200, 204}
             assert edited.status_code in {200, refusal}
-            found = await row(engine, mailing_id)
+            found = await row(db, mailing_id)
             assert found["status"] == "cancelled"
             assert (found["text"], found["plan_revision"]) == (
                 ("New", 2) if edited.status_code == 200 else ("Hello", 1)
             )
-            assert await statuses(engine, mailing_id) == STOPPED
+            assert await statuses(db, mailing_id) == STOPPED
 
 
-async def test_a_commit_that_fails_leaves_neither_change_nor_job(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await add_mailing(engine)
+async def test_a_commit_that_fails_leaves_neither_change_nor_job(db: Database, api: Api) -> None:
+    mailing_id = await db.add_mailing()
     for statement in (
         """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE EXCEPTION 'at commit' USING ERRCODE = 'serialization_failure'; END $$""",
         """CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON mailing DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW EXECUTE FUNCTION refuse()""",
     ):
-        await run(engine, statement)
-    before = await row(engine, mailing_id)
+        await db.run(statement)
+    before = await row(db, mailing_id)
     answers = [
         await api.post("/mailings/", json=body()),
         await api.patch(f"/mailings/{mailing_id}/", json={"filter": {"tags": ["new"]}}),
@@ -238,6 +236,6 @@ async def test_a_commit_that_fails_leaves_neither_change_nor_job(engine: AsyncEn
         await api.delete(f"/mailings/{mailing_id}/"),
     ]
     assert {answer.status_code for answer in answers} == {503}
-    assert await run(engine, "SELECT id FROM mailing") == [(mailing_id,)]
-    assert await row(engine, mailing_id) == before
-    assert await jobs(engine) == []
+    assert await db.run("SELECT id FROM mailing") == [(mailing_id,)]
+    assert await row(db, mailing_id) == before
+    assert await jobs(db) == []

@@ -3,12 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import httpx
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import api_keys
-from mailing.database.engine import Sessions, transaction
+from support.database import Database
 from support.mailing_requests import Json, events, told
-from support.rows import add_client, add_mailing, run, value
 
 Api = httpx.AsyncClient
 TEXT = "a text that nobody finds in an event"
@@ -19,12 +17,9 @@ def body() -> Json:
     return {"text": TEXT, "starts_at": start.isoformat(), "ends_at": (start + timedelta(hours=9)).isoformat()}
 
 
-async def test_a_mailing_s_whole_life_is_told_with_the_name_of_the_key(
-    engine: AsyncEngine, api: Api, sessions: Sessions
-) -> None:
-    async with transaction(sessions) as session:
-        key = await api_keys.create(session, "crm", by="tests")
-    await run(engine, "DELETE FROM event")  # of making the key
+async def test_a_mailing_s_whole_life_is_told_with_the_name_of_the_key(db: Database, api: Api) -> None:
+    key = await db.commit(api_keys.create, "crm", by="tests")
+    await db.run("DELETE FROM event")  # of making the key
     api.headers["Authorization"] = f"Bearer {key}"
     mailing = await told(await api.post("/mailings/", json=body()), 201)
     path = f"/mailings/{mailing['id']}"
@@ -32,14 +27,14 @@ async def test_a_mailing_s_whole_life_is_told_with_the_name_of_the_key(
     for action in ("pause", "pause", "resume", "resume", "cancel", "cancel"):
         await told(await api.post(f"{path}/{action}"))
     await api.delete(path)
-    found = await events(engine)
+    found = await events(db)
     assert [kind.removeprefix("mailing.") for kind, *_ in found] == [
         *("created", "edited", "paused", "resumed", "cancelled", "deleted")
     ]
     assert {(actor, mailing_id) for _, actor, mailing_id, _ in found} == {("key 1 (crm)", mailing["id"])}
 
 
-async def test_an_edit_tells_which_fields_differ_and_how_but_never_the_text(engine: AsyncEngine, api: Api) -> None:
+async def test_an_edit_tells_which_fields_differ_and_how_but_never_the_text(db: Database, api: Api) -> None:
     created = await told(await api.post("/mailings/", json=body() | {"filter": {"tags": ["vip"]}}), 201)
     change: Json = {
         "text": f"{TEXT}, changed",
@@ -49,7 +44,7 @@ async def test_an_edit_tells_which_fields_differ_and_how_but_never_the_text(engi
     }
     await told(await api.patch(f"/mailings/{created['id']}/", json=change))
     await told(await api.patch(f"/mailings/{created['id']}/", json=change))
-    (_, _, _, made), (_, _, _, edited) = await events(engine)
+    (_, _, _, made), (_, _, _, edited) = await events(db)
     assert made == {name: created[name] for name in ("starts_at", "ends_at", "filter", "local_window")}
     assert edited == {
         "revision": 2,
@@ -62,23 +57,23 @@ async def test_an_edit_tells_which_fields_differ_and_how_but_never_the_text(engi
         },
         "text_revision": 2,
     }
-    assert await value(engine, "SELECT count(*) FROM event WHERE detail::text LIKE :text", text=f"%{TEXT}%") == 0
+    assert await db.value("SELECT count(*) FROM event WHERE detail::text LIKE :text", text=f"%{TEXT}%") == 0
 
 
-async def test_an_opt_out_and_an_opt_in_are_told_once(engine: AsyncEngine, api: Api) -> None:
-    client_id = await add_client(engine)
+async def test_an_opt_out_and_an_opt_in_are_told_once(db: Database, api: Api) -> None:
+    client_id = await db.add_client()
     for opted_out in (True, True, False, False):
         await told(await api.patch(f"/clients/{client_id}/", json={"opted_out": opted_out}))
-    found = await run(engine, "SELECT kind, actor, client_id, detail FROM event ORDER BY id")
+    found = await db.run("SELECT kind, actor, client_id, detail FROM event ORDER BY id")
     assert found == [
         ("client.opted_out", "MAILING_API_KEY", client_id, {"stopped": 0}),
         ("client.opted_in", "MAILING_API_KEY", client_id, {}),
     ]
 
 
-async def test_what_is_refused_is_not_told(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await add_mailing(engine, status="cancelled")
+async def test_what_is_refused_is_not_told(db: Database, api: Api) -> None:
+    mailing_id = await db.add_mailing(status="cancelled")
     for action in ("pause", "resume", "resend-failed"):
         await told(await api.post(f"/mailings/{mailing_id}/{action}"), 409)
     await told(await api.patch(f"/mailings/{mailing_id}/", json={"text": "x"}), 409)
-    assert await events(engine) == []
+    assert await events(db) == []

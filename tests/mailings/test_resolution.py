@@ -4,19 +4,17 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
 from mailing.messages.states import MessageStatus
 from mailing.sending.finalize import settle_mailing
+from support.database import Database
 from support.mailing_requests import add_audience, events, jobs_of, statuses, told
-from support.rows import run, value
 
 Api = httpx.AsyncClient
 
 
-async def test_a_message_that_was_delivered_becomes_sent_and_says_who_said_so(engine: AsyncEngine, api: Api) -> None:
-    mailing_id, (message_id,) = await add_audience(engine, ["unknown"], status="finished")
+async def test_a_message_that_was_delivered_becomes_sent_and_says_who_said_so(db: Database, api: Api) -> None:
+    mailing_id, (message_id,) = await add_audience(db, ["unknown"], status="finished")
     answer = await api.post(f"/messages/{message_id}/resolve", json={"as": "sent", "note": "in the gateway's log"})
     found = await told(answer)
     assert (found["status"], found["status_reason"], found["reason_code"]) == ("sent", None, None)
@@ -24,14 +22,14 @@ async def test_a_message_that_was_delivered_becomes_sent_and_says_who_said_so(en
     (resolution,) = found["resolutions"]
     assert resolution == {"at": resolution["at"], "by": "MAILING_API_KEY", "as": "sent", "note": "in the gateway's log"}
     assert await told(await api.get(f"/messages/{message_id}/")) == found
-    assert await statuses(engine, mailing_id) == {"sent": 1}
+    assert await statuses(db, mailing_id) == {"sent": 1}
     ids = "SELECT kind, mailing_id, message_id, client_id FROM event"
-    client_id = await value(engine, "SELECT id FROM client")
-    assert await run(engine, ids) == [("message.resolved", mailing_id, message_id, client_id)]
+    client_id = await db.value("SELECT id FROM client")
+    assert await db.run(ids) == [("message.resolved", mailing_id, message_id, client_id)]
 
 
-async def test_a_message_that_was_not_delivered_becomes_failed_and_can_be_resent(engine: AsyncEngine, api: Api) -> None:
-    mailing_id, (message_id,) = await add_audience(engine, ["unknown"])
+async def test_a_message_that_was_not_delivered_becomes_failed_and_can_be_resent(db: Database, api: Api) -> None:
+    mailing_id, (message_id,) = await add_audience(db, ["unknown"])
     found = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "failed"}))
     assert (found["status"], found["status_reason"]) == ("failed", "resolved as not delivered")
     assert found["resolutions"][0]["note"] is None
@@ -40,41 +38,41 @@ async def test_a_message_that_was_not_delivered_becomes_failed_and_can_be_resent
 
 @pytest.mark.parametrize(("status", "after"), [("running", "running"), ("paused", "paused"), ("finished", "running")])
 async def test_a_message_sent_again_keeps_its_phone_and_words_and_its_mailing_goes_on(
-    engine: AsyncEngine, api: Api, sessions: Sessions, status: str, after: str
+    db: Database, api: Api, status: str, after: str
 ) -> None:
-    mailing_id, (message_id,) = await add_audience(engine, ["unknown"], status=status)
+    mailing_id, (message_id,) = await add_audience(db, ["unknown"], status=status)
     found = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "pending"}))
     assert (found["id"], found["status"], found["phone"]) == (message_id, "pending", "79160000000")
-    assert await value(engine, "SELECT maybe_accepted FROM message") is True
+    assert await db.value("SELECT maybe_accepted FROM message") is True
     assert (await told(await api.get(f"/mailings/{mailing_id}/")))["status"] == after
-    assert "settle_mailing" in await jobs_of(engine, mailing_id)
-    await settle_mailing(sessions, mailing_id)
-    assert await value(engine, "SELECT closes_at > now() FROM message") is True
+    assert "settle_mailing" in await jobs_of(db, mailing_id)
+    await settle_mailing(db.sessions, mailing_id)
+    assert await db.value("SELECT closes_at > now() FROM message") is True
 
 
-async def test_all_unknown_messages_of_a_mailing_are_resolved_at_once(engine: AsyncEngine, api: Api) -> None:
+async def test_all_unknown_messages_of_a_mailing_are_resolved_at_once(db: Database, api: Api) -> None:
     given = ["unknown", "unknown", "sent", "failed", "pending"]
-    mailing_id, ids = await add_audience(engine, given)
-    other, _ = await add_audience(engine, ["unknown"])
+    mailing_id, ids = await add_audience(db, given)
+    other, _ = await add_audience(db, ["unknown"])
     path = f"/mailings/{mailing_id}/resolve-unknown"
     assert (await told(await api.post(path, json={"as": "sent", "note": "x"})))["resolved"] == 2
     assert (await told(await api.post(path, json={"as": "sent"})))["resolved"] == 0
-    assert await statuses(engine, mailing_id) == {"sent": 3, "failed": 1, "pending": 1}
-    assert await statuses(engine, other) == {"unknown": 1}
+    assert await statuses(db, mailing_id) == {"sent": 3, "failed": 1, "pending": 1}
+    assert await statuses(db, other) == {"unknown": 1}
     details = [(each, {"as": "sent", "note": "x"}) for each in ids[:2]]
-    assert await run(engine, "SELECT message_id, detail FROM event ORDER BY message_id") == details
+    assert await db.run("SELECT message_id, detail FROM event ORDER BY message_id") == details
 
 
 async def test_all_are_sent_again_but_to_clients_that_are_gone_or_opted_out_and_to_erased_phones(
-    engine: AsyncEngine, api: Api
+    db: Database, api: Api
 ) -> None:
-    mailing_id, ids = await add_audience(engine, ["unknown"] * 4, status="finished")
-    await run(engine, "UPDATE message SET phone = NULL WHERE id = :id", id=ids[1])
-    await run(engine, "UPDATE client SET opted_out = true WHERE id = (SELECT min(id) FROM client)")
-    await run(engine, "DELETE FROM client WHERE id = (SELECT max(id) FROM client)")
+    mailing_id, ids = await add_audience(db, ["unknown"] * 4, status="finished")
+    await db.run("UPDATE message SET phone = NULL WHERE id = :id", id=ids[1])
+    await db.run("UPDATE client SET opted_out = true WHERE id = (SELECT min(id) FROM client)")
+    await db.run("DELETE FROM client WHERE id = (SELECT max(id) FROM client)")
     answer = await told(await api.post(f"/mailings/{mailing_id}/resolve-unknown", json={"as": "pending"}))
     assert (answer["resolved"], answer["status"]) == (1, "running")
-    assert await statuses(engine, mailing_id) == {"unknown": 3, "pending": 1}
+    assert await statuses(db, mailing_id) == {"unknown": 3, "pending": 1}
     for message_id in (ids[0], ids[1], ids[3]):
         refused = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "pending"}), 409)
         assert refused["detail"] == (
@@ -84,29 +82,29 @@ async def test_all_are_sent_again_but_to_clients_that_are_gone_or_opted_out_and_
         await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "failed"}))
 
 
-async def test_only_what_is_unknown_can_be_resolved(engine: AsyncEngine, api: Api) -> None:
+async def test_only_what_is_unknown_can_be_resolved(db: Database, api: Api) -> None:
     others = [status for status in MessageStatus if status is not MessageStatus.unknown]
-    mailing_id, ids = await add_audience(engine, [*others])
-    before = await statuses(engine, mailing_id)
+    mailing_id, ids = await add_audience(db, [*others])
+    before = await statuses(db, mailing_id)
     for message_id, status in zip(ids, others, strict=True):
         for verdict in ("sent", "failed", "pending"):
             refused = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": verdict}), 409)
             assert refused["detail"] == f"Only an unknown message can be resolved; this one is {status}."
-    assert await statuses(engine, mailing_id) == before
-    assert await events(engine) == []
+    assert await statuses(db, mailing_id) == before
+    assert await events(db) == []
 
 
 async def test_a_mailing_that_is_over_sends_nothing_again_but_what_became_of_its_messages_can_be_said(
-    engine: AsyncEngine, api: Api
+    db: Database, api: Api
 ) -> None:
     for over in ("UPDATE mailing SET status = 'cancelled'", "UPDATE mailing SET ends_at = now()"):
-        mailing_id, (first, _) = await add_audience(engine, ["unknown"] * 2)
-        await run(engine, f"{over} WHERE id = :id", id=mailing_id)
+        mailing_id, (first, _) = await add_audience(db, ["unknown"] * 2)
+        await db.run(f"{over} WHERE id = :id", id=mailing_id)
         for path in (f"/messages/{first}/resolve", f"/mailings/{mailing_id}/resolve-unknown"):
             assert "create a new one" in (await told(await api.post(path, json={"as": "pending"}), 409))["detail"]
         await told(await api.post(f"/messages/{first}/resolve", json={"as": "sent"}))
         await told(await api.post(f"/mailings/{mailing_id}/resolve-unknown", json={"as": "failed"}))
-        assert await statuses(engine, mailing_id) == {"sent": 1, "failed": 1}
+        assert await statuses(db, mailing_id) == {"sent": 1, "failed": 1}
 
 
 BAD: list[tuple[dict[str, Any], set[str]]] = [
@@ -120,17 +118,17 @@ BAD: list[tuple[dict[str, Any], set[str]]] = [
 ]
 
 
-async def test_every_bad_field_of_a_resolution_is_named(engine: AsyncEngine, api: Api) -> None:
-    mailing_id, (message_id,) = await add_audience(engine, ["unknown"])
+async def test_every_bad_field_of_a_resolution_is_named(db: Database, api: Api) -> None:
+    mailing_id, (message_id,) = await add_audience(db, ["unknown"])
     for body, named in BAD:
         for path in (f"/messages/{message_id}/resolve", f"/mailings/{mailing_id}/resolve-unknown"):
             answer = await told(await api.post(path, json=body), 400)
             assert {error["field"] for error in answer["errors"]} == named
-    assert await statuses(engine, mailing_id) == {"unknown": 1}
+    assert await statuses(db, mailing_id) == {"unknown": 1}
 
 
-async def test_what_never_was_or_is_deleted_cannot_be_resolved(engine: AsyncEngine, api: Api) -> None:
-    mailing_id, (message_id,) = await add_audience(engine, ["unknown"])
+async def test_what_never_was_or_is_deleted_cannot_be_resolved(db: Database, api: Api) -> None:
+    mailing_id, (message_id,) = await add_audience(db, ["unknown"])
     assert (await api.delete(f"/mailings/{mailing_id}/")).status_code == 204
     for path in (f"/messages/{message_id}/resolve", "/messages/99/resolve", f"/mailings/{mailing_id}/resolve-unknown"):
         await told(await api.post(path, json={"as": "sent"}), 404)

@@ -3,9 +3,8 @@
 import json
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from mailing.mailings.states import MailingStatus
+from support.database import Database
 from support.mailing_requests import (
     ALL,
     Api,
@@ -20,10 +19,9 @@ from support.mailing_requests import (
     read,
     whole,
 )
-from support.rows import add_mailing, run
 
 
-async def test_a_mailing_with_a_start_to_come_is_scheduled(engine: AsyncEngine, api: Api) -> None:
+async def test_a_mailing_with_a_start_to_come_is_scheduled(db: Database, api: Api) -> None:
     given = body()
     answer = await api.post("/mailings/", json=given)
     assert answer.status_code == 201
@@ -38,16 +36,16 @@ async def test_a_mailing_with_a_start_to_come_is_scheduled(engine: AsyncEngine, 
     assert found["filter"] == {"tags": [], "operator_codes": []}
     assert found["created_at"] == found["updated_at"]
     assert await read(api, found["id"]) == found
-    assert await jobs(engine) == [
+    assert await jobs(db) == [
         ("plan_mailing", found["id"], instant(given["starts_at"])),
         ("settle_mailing", found["id"], instant(given["ends_at"])),
     ]
 
 
-async def test_a_mailing_whose_start_has_passed_is_started_at_once(engine: AsyncEngine, api: Api) -> None:
+async def test_a_mailing_whose_start_has_passed_is_started_at_once(db: Database, api: Api) -> None:
     found = await created(api, starts_at=in_hours(-1))
     assert found["status"] == "running"
-    assert await jobs(engine) == [
+    assert await jobs(db) == [
         ("plan_mailing", found["id"], None),
         ("settle_mailing", found["id"], instant(found["ends_at"])),
     ]
@@ -132,15 +130,15 @@ def sent(given: Json) -> bytes:
     return json.dumps({name: given[name] for name in given if given[name] is not MISSING}).encode()
 
 
-async def test_every_bad_field_is_refused_and_named_and_nothing_is_stored(engine: AsyncEngine, api: Api) -> None:
+async def test_every_bad_field_is_refused_and_named_and_nothing_is_stored(db: Database, api: Api) -> None:
     for changes, named in BAD + BAD_WHOLE:
         assert fields(await api.post("/mailings/", content=sent(body(**changes)))) == named, changes
-    assert await run(engine, "SELECT id FROM mailing UNION ALL SELECT id FROM procrastinate_jobs") == []
+    assert await db.run("SELECT id FROM mailing UNION ALL SELECT id FROM procrastinate_jobs") == []
 
 
-async def test_an_edit_is_refused_for_the_same_and_changes_nothing(engine: AsyncEngine, api: Api) -> None:
+async def test_an_edit_is_refused_for_the_same_and_changes_nothing(db: Database, api: Api) -> None:
     found = await created(api, **ALL)
-    job = await newest_job(engine)
+    job = await newest_job(db)
     for changes, named in BAD + BAD_WHOLE:
         answer = await api.put(f"/mailings/{found['id']}/", content=sent(body(**changes)))
         assert fields(answer) == named, changes
@@ -148,7 +146,7 @@ async def test_an_edit_is_refused_for_the_same_and_changes_nothing(engine: Async
         answer = await api.patch(f"/mailings/{found['id']}/", content=sent(changes))
         assert fields(answer) == named, changes
     assert await read(api, found["id"]) == found
-    assert await jobs(engine, after=job) == []
+    assert await jobs(db, after=job) == []
 
 
 async def test_no_refusal_repeats_what_was_given(api: Api) -> None:
@@ -182,10 +180,8 @@ async def pages(api: Api, path: str, **parameters: Any) -> list[Json]:  # noqa: 
     return found
 
 
-async def test_the_pages_of_a_list_join_without_gap_or_repeat_while_rows_are_added(
-    engine: AsyncEngine, api: Api
-) -> None:
-    ids = [await add_mailing(engine) for _ in range(7)]
+async def test_the_pages_of_a_list_join_without_gap_or_repeat_while_rows_are_added(db: Database, api: Api) -> None:
+    ids = [await db.add_mailing() for _ in range(7)]
     seen: list[int] = []
     sizes: list[int] = []
     cursor = None
@@ -194,24 +190,24 @@ async def test_the_pages_of_a_list_join_without_gap_or_repeat_while_rows_are_add
         seen += [item["id"] for item in page["items"]]
         sizes.append(len(page["items"]))
         if len(ids) < 11:
-            ids += [await add_mailing(engine), await add_mailing(engine)]
+            ids += [await db.add_mailing(), await db.add_mailing()]
         if not (cursor := page["next_cursor"]):
             break
     assert seen == ids
     assert sizes == [3, 3, 3, 2]
 
 
-async def test_a_list_ends_where_its_last_page_is_full_or_empty(engine: AsyncEngine, api: Api) -> None:
+async def test_a_list_ends_where_its_last_page_is_full_or_empty(db: Database, api: Api) -> None:
     assert (await api.get("/mailings/")).json() == {"items": [], "next_cursor": None}
-    ids = [await add_mailing(engine) for _ in range(4)]
+    ids = [await db.add_mailing() for _ in range(4)]
     assert [len(page["items"]) for page in await pages(api, "/mailings/", limit=2)] == [2, 2]
     assert [len(page["items"]) for page in await pages(api, "/mailings/", limit=4)] == [4]
     assert [len(page["items"]) for page in await pages(api, "/mailings/", limit=500)] == [4]
     assert [item["id"] for page in await pages(api, "/mailings/", limit=1) for item in page["items"]] == ids
 
 
-async def test_a_list_can_be_had_of_one_status_and_never_shows_what_was_deleted(engine: AsyncEngine, api: Api) -> None:
-    ids = [(status, await add_mailing(engine, status=status)) for _ in range(3) for status in MailingStatus]
+async def test_a_list_can_be_had_of_one_status_and_never_shows_what_was_deleted(db: Database, api: Api) -> None:
+    ids = [(status, await db.add_mailing(status=status)) for _ in range(3) for status in MailingStatus]
     gone = ids[len(MailingStatus) : 2 * len(MailingStatus)]
     for _, mailing_id in gone:
         assert (await api.delete(f"/mailings/{mailing_id}/")).status_code == 204
@@ -221,11 +217,10 @@ async def test_a_list_can_be_had_of_one_status_and_never_shows_what_was_deleted(
         assert listed == [mailing_id for each, mailing_id in ids if each == status and (each, mailing_id) not in gone]
 
 
-async def test_without_a_limit_a_page_holds_fifty(engine: AsyncEngine, api: Api) -> None:
-    await run(
-        engine,
+async def test_without_a_limit_a_page_holds_fifty(db: Database, api: Api) -> None:
+    await db.run(
         """INSERT INTO mailing (text, starts_at, ends_at)
-        SELECT 'x', now() + interval '1 h', now() + interval '2 h' FROM generate_series(1, 501)""",
+        SELECT 'x', now() + interval '1 h', now() + interval '2 h' FROM generate_series(1, 501)"""
     )
     assert [len(page["items"]) for page in await pages(api, "/mailings/", limit=500)] == [500, 1]
     assert len((await api.get("/mailings/")).json()["items"]) == 50

@@ -4,10 +4,9 @@ from itertools import product
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.messages.states import TRANSITIONS, MessageStatus
-from support.rows import add_mailing, add_messages, run, value
+from support.database import Database
 
 # To any status, with what the CHECK of the schema wants of it.
 MOVE = """
@@ -18,9 +17,9 @@ MOVE = """
     WHERE id = ANY(:ids)"""
 
 
-async def moves(engine: AsyncEngine, ids: list[int], status: str) -> bool:
+async def moves(db: Database, ids: list[int], status: str) -> bool:
     """Whether the database lets the messages become this; they stay what they were."""
-    async with engine.connect() as connection:
+    async with db.engine.connect() as connection:
         try:
             await connection.execute(text(MOVE), {"ids": ids, "status": status})
         except IntegrityError as error:
@@ -29,40 +28,36 @@ async def moves(engine: AsyncEngine, ids: list[int], status: str) -> bool:
         return True
 
 
-async def test_the_database_allows_exactly_the_transitions_of_the_table(engine: AsyncEngine) -> None:
-    ids = dict(
-        zip(MessageStatus, await add_messages(engine, await add_mailing(engine), list(MessageStatus)), strict=True)
-    )
+async def test_the_database_allows_exactly_the_transitions_of_the_table(db: Database) -> None:
+    ids = dict(zip(MessageStatus, await db.add_messages(await db.add_mailing(), list(MessageStatus)), strict=True))
     for old, new in product(MessageStatus, MessageStatus):
         allowed = new in TRANSITIONS[old] or new is old
-        assert await moves(engine, [ids[old]], new) == allowed, f"{old} -> {new}"
+        assert await moves(db, [ids[old]], new) == allowed, f"{old} -> {new}"
 
 
-async def test_one_forbidden_transition_among_many_rows_stops_the_whole_statement(engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
-    ids = await add_messages(engine, mailing_id, ["pending"] * 50 + ["sent"])
-    assert not await moves(engine, ids, "cancelled")
-    assert await moves(engine, ids[:-1], "cancelled")
+async def test_one_forbidden_transition_among_many_rows_stops_the_whole_statement(db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    ids = await db.add_messages(mailing_id, ["pending"] * 50 + ["sent"])
+    assert not await moves(db, ids, "cancelled")
+    assert await moves(db, ids[:-1], "cancelled")
 
 
 async def test_every_status_has_a_row_in_the_table() -> None:
     assert TRANSITIONS.keys() == set(MessageStatus)
 
 
-async def test_the_check_and_the_counters_of_the_schema_know_the_same_statuses(engine: AsyncEngine) -> None:
-    check = await value(engine, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'message_status'")
+async def test_the_check_and_the_counters_of_the_schema_know_the_same_statuses(db: Database) -> None:
+    check = await db.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'message_status'")
     assert re.findall(r"WHEN '(\w+)'", check) == list(MessageStatus)
-    counters = await run(
-        engine, "SELECT column_name FROM information_schema.columns WHERE table_name = 'mailing_counts'"
-    )
+    counters = await db.run("SELECT column_name FROM information_schema.columns WHERE table_name = 'mailing_counts'")
     assert {row[0] for row in counters} == {"mailing_id", "planned", *MessageStatus}
 
 
-async def test_no_other_status_can_be_stored(engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
+async def test_no_other_status_can_be_stored(db: Database) -> None:
+    mailing_id = await db.add_mailing()
     for stranger in ("delivered", "", "SENT", "sent "):
         with pytest.raises(IntegrityError, match="message_status"):
-            await add_messages(engine, mailing_id, [stranger])
+            await db.add_messages(mailing_id, [stranger])
 
 
 WRONG = [
@@ -80,26 +75,24 @@ WRONG = [
 ]
 
 
-async def test_a_status_that_its_own_columns_contradict_cannot_be_stored(engine: AsyncEngine) -> None:
-    ids = dict(
-        zip(MessageStatus, await add_messages(engine, await add_mailing(engine), list(MessageStatus)), strict=True)
-    )
+async def test_a_status_that_its_own_columns_contradict_cannot_be_stored(db: Database) -> None:
+    ids = dict(zip(MessageStatus, await db.add_messages(await db.add_mailing(), list(MessageStatus)), strict=True))
     for status, change in WRONG:
         with pytest.raises(IntegrityError, match="message_status"):
-            await run(engine, f"UPDATE message SET {change} WHERE id = :id", id=ids[MessageStatus(status)])
+            await db.run(f"UPDATE message SET {change} WHERE id = :id", id=ids[MessageStatus(status)])
 
 
-async def test_what_may_have_arrived_at_a_phone_that_was_erased_cannot_become_pending(engine: AsyncEngine) -> None:
-    (message_id,) = await add_messages(engine, await add_mailing(engine), ["unknown"])
+async def test_what_may_have_arrived_at_a_phone_that_was_erased_cannot_become_pending(db: Database) -> None:
+    (message_id,) = await db.add_messages(await db.add_mailing(), ["unknown"])
     again = "UPDATE message SET status = 'pending', finished_at = NULL, phone = {} WHERE id = :id"
     with pytest.raises(IntegrityError, match="message_repeatable"):
-        await run(engine, again.format("NULL"), id=message_id)
-    await run(engine, again.format("phone"), id=message_id)
+        await db.run(again.format("NULL"), id=message_id)
+    await db.run(again.format("phone"), id=message_id)
 
 
-async def test_a_client_gets_one_message_of_a_mailing(engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
-    await add_messages(engine, mailing_id, ["sent"], first_client=1)
-    await add_messages(engine, await add_mailing(engine), ["sent"], first_client=1)
+async def test_a_client_gets_one_message_of_a_mailing(db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    await db.add_messages(mailing_id, ["sent"], first_client=1)
+    await db.add_messages(await db.add_mailing(), ["sent"], first_client=1)
     with pytest.raises(IntegrityError, match="message_once"):
-        await add_messages(engine, mailing_id, ["pending"], first_client=1)
+        await db.add_messages(mailing_id, ["pending"], first_client=1)

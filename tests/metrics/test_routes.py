@@ -5,18 +5,17 @@ import re
 import httpx
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.app import POOL_SIZE
-from mailing.database.engine import Sessions, create_engine
+from mailing.database.engine import create_engine
 from mailing.metrics import routes
 from mailing.metrics.repository import DUE, MAX_COUNTED
 from mailing.observability.counters import WorkerCounters
 from mailing.settings import Settings
 from support import ROOT
 from support.api import running_api
+from support.database import Database
 from support.metrics import parsed, scraped
-from support.rows import add_client, add_mailing, add_messages, run
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +23,10 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "MAX_AGE_S", -1.0)
 
 
-async def test_messages_and_mailings_are_counted_by_status(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
-    await add_mailing(engine, status="paused")
-    await add_messages(engine, mailing_id, ["pending", "pending", "sent", "failed"])
+async def test_messages_and_mailings_are_counted_by_status(api: httpx.AsyncClient, db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    await db.add_mailing(status="paused")
+    await db.add_messages(mailing_id, ["pending", "pending", "sent", "failed"])
     found = await scraped(api)
     assert found.value("mailing_mailings", status="running") == 1
     assert found.value("mailing_mailings", status="paused") == 1
@@ -36,14 +35,14 @@ async def test_messages_and_mailings_are_counted_by_status(api: httpx.AsyncClien
     assert found.value("mailing_messages", status="sent") == 1
 
 
-async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
-    due, waits, retried = await add_messages(engine, mailing_id, ["pending", "pending", "pending"])
-    await run(engine, "UPDATE mailing SET updated_at = now() - interval '1 h'")
-    await run(engine, "UPDATE message SET due_at = now() - interval '90 s' WHERE id = :id", id=due)
+async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: httpx.AsyncClient, db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    due, waits, retried = await db.add_messages(mailing_id, ["pending", "pending", "pending"])
+    await db.run("UPDATE mailing SET updated_at = now() - interval '1 h'")
+    await db.run("UPDATE message SET due_at = now() - interval '90 s' WHERE id = :id", id=due)
     later = "UPDATE message SET due_at = now() + interval '9 min', wait_reason = :waiting WHERE id = :id"
-    await run(engine, later, id=waits, waiting="window")
-    await run(engine, later, id=retried, waiting="retry")
+    await db.run(later, id=waits, waiting="window")
+    await db.run(later, id=retried, waiting="retry")
     found = await scraped(api)
     assert 90 <= found.value("mailing_oldest_due_message_age_seconds") < 600
     assert found.value("mailing_messages_due") == 1
@@ -52,29 +51,28 @@ async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: httpx.AsyncCl
     assert found.value("mailing_messages_waiting", reason="breaker") == 0
 
 
-async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine, status="paused")
-    await add_messages(engine, mailing_id, ["pending"])
-    await run(engine, "UPDATE message SET due_at = now() - interval '1 h'")
+async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: httpx.AsyncClient, db: Database) -> None:
+    mailing_id = await db.add_mailing(status="paused")
+    await db.add_messages(mailing_id, ["pending"])
+    await db.run("UPDATE message SET due_at = now() - interval '1 h'")
     assert (await scraped(api)).value("mailing_oldest_due_message_age_seconds") == 0
     (await api.post(f"/mailings/{mailing_id}/resume")).raise_for_status()
     assert (await scraped(api)).value("mailing_oldest_due_message_age_seconds") < 1800
 
 
-async def test_counting_pending_messages_stops_at_a_limit(sessions: Sessions, engine: AsyncEngine) -> None:
-    await add_messages(engine, await add_mailing(engine), ["pending"] * (MAX_COUNTED + 2))
-    async with sessions() as session:
+async def test_counting_pending_messages_stops_at_a_limit(db: Database) -> None:
+    await db.add_messages(await db.add_mailing(), ["pending"] * (MAX_COUNTED + 2))
+    async with db.sessions() as session:
         assert await session.scalar(DUE) == MAX_COUNTED
 
 
-async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClient, db: Database) -> None:
     (await api.patch("/gateway/", json={"rate": 50})).raise_for_status()
     (await api.post("/gateway/stop")).raise_for_status()
-    await run(
-        engine,
-        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(), breaker_reason_code = 'html'",
+    await db.run(
+        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(), breaker_reason_code = 'html'"
     )
-    await run(engine, "UPDATE gateway SET paused_until = now() + interval '1 h'")
+    await db.run("UPDATE gateway SET paused_until = now() + interval '1 h'")
     found = await scraped(api)
     assert found.value("mailing_gateway_rate_limit") == 50
     assert found.value("mailing_gateway_stopped") == 1
@@ -83,21 +81,21 @@ async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClien
     assert found.value("mailing_restored") == 0
 
 
-async def test_what_processes_say_of_a_failover_is_counted(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_what_processes_say_of_a_failover_is_counted(api: httpx.AsyncClient, db: Database) -> None:
     add = "INSERT INTO witness SELECT gen_random_uuid(), 'worker', 1, :told, :at"
     for told, ago_s in (("ready", 1), ("ready", 2), ("asynchronous", 3), ("newcomer", 60)):
-        await run(engine, add.replace(":at", f"now() - interval '{ago_s} s'"), told=told)
+        await db.run(add.replace(":at", f"now() - interval '{ago_s} s'"), told=told)
     found = await scraped(api)
     assert found.value("mailing_failover_verdicts", kind="worker", verdict="ready") == 2
     assert found.value("mailing_failover_verdicts", kind="worker", verdict="asynchronous") == 1
     assert found.value("mailing_failover_verdicts", kind="worker", verdict="newcomer") == 0, "that one has gone"
 
 
-async def test_what_workers_counted_is_added_up(api: httpx.AsyncClient, sessions: Sessions) -> None:
+async def test_what_workers_counted_is_added_up(api: httpx.AsyncClient, db: Database) -> None:
     for seconds in (0.03, 0.2, 70.0):
         one = WorkerCounters()
         one.observe_call("accepted", seconds)
-        await one.flush(sessions)
+        await one.flush(db.sessions)
     found = await scraped(api)
     assert found.value("mailing_gateway_calls_total", outcome="accepted") == 3
     assert found.value("mailing_gateway_calls_total", outcome="refused") == 0
@@ -122,24 +120,20 @@ async def test_jobs_and_connections_are_counted(api: httpx.AsyncClient) -> None:
     assert found.value("mailing_database_connections_limit") > found.value("mailing_database_connections_used") >= 1
 
 
-async def test_a_report_that_failed_is_overdue_and_the_newest_has_an_age(
-    api: httpx.AsyncClient, engine: AsyncEngine
-) -> None:
+async def test_a_report_that_failed_is_overdue_and_the_newest_has_an_age(api: httpx.AsyncClient, db: Database) -> None:
     assert ("mailing_report_age_seconds", frozenset()) not in await scraped(api)
     add = """INSERT INTO report (day, zone, starts, ends, due_at, attempts, sent_at)
         SELECT day, 'UTC', day, day + 1, now(), 1, {} FROM (SELECT current_date - CAST(:ago AS int) AS day) reported"""
-    await run(engine, add.format("now() - interval '2 h'"), ago=2)
-    await run(engine, add.format("NULL"), ago=1)
-    await run(engine, "UPDATE report SET due_at = now() + interval '1 h' WHERE sent_at IS NULL")
+    await db.run(add.format("now() - interval '2 h'"), ago=2)
+    await db.run(add.format("NULL"), ago=1)
+    await db.run("UPDATE report SET due_at = now() + interval '1 h' WHERE sent_at IS NULL")
     found = await scraped(api)
     assert found.value("mailing_reports_overdue") == 1
     assert 7200 <= found.value("mailing_report_age_seconds") < 9000
 
 
-async def test_requests_are_counted_by_route_and_never_by_what_was_sent(
-    api: httpx.AsyncClient, engine: AsyncEngine
-) -> None:
-    client_id = await add_client(engine)
+async def test_requests_are_counted_by_route_and_never_by_what_was_sent(api: httpx.AsyncClient, db: Database) -> None:
+    client_id = await db.add_client()
     await api.get(f"/clients/{client_id}/")
     await api.get("/Clients/4711/")
     for n in range(20):
@@ -165,11 +159,11 @@ async def test_without_a_database_the_page_says_so_and_shows_this_process(settin
 
 
 async def test_however_often_it_is_asked_the_database_is_read_once(
-    api: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    api: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "MAX_AGE_S", 3600)
     before = await scraped(api)
-    await add_mailing(engine)
+    await db.add_mailing()
     after = await scraped(api)
     assert before.value("mailing_mailings", status="running") == 0
     assert after.value("mailing_mailings", status="running") == 0
@@ -181,14 +175,12 @@ async def test_openmetrics_is_spoken_to_whoever_asks_for_it(api: httpx.AsyncClie
     assert answer.text.endswith("# EOF\n")
 
 
-async def test_every_metric_is_documented_and_every_documented_one_is_there(
-    settings: Settings, engine: AsyncEngine
-) -> None:
+async def test_every_metric_is_documented_and_every_documented_one_is_there(settings: Settings, db: Database) -> None:
     """With a provider that sends receipts: without one, their metrics are left out."""
     reported = replace(settings, gateway_provider="kannel", public_url="https://mailing.example.org")
     row = "SELECT current_date, 'UTC', current_date, current_date + 1, now(), now()"
-    await run(engine, f"INSERT INTO report (day, zone, starts, ends, due_at, sent_at) {row}")
-    await run(engine, "INSERT INTO counter_audit VALUES (:id, now(), 0)", id=await add_mailing(engine))
+    await db.run(f"INSERT INTO report (day, zone, starts, ends, due_at, sent_at) {row}")
+    await db.run("INSERT INTO counter_audit VALUES (:id, now(), 0)", id=await db.add_mailing())
     body = {"text": "x", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
     async with running_api(reported) as api:
         (await api.post("/mailings/", json=body)).raise_for_status()

@@ -2,35 +2,31 @@
 
 import asyncio
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from mailing.database.engine import Sessions, transaction
 from mailing.observability.counters import WorkerCounters, totals
-from support.rows import run
+from support.database import Database
 
 
-async def counted(sessions: Sessions) -> dict[tuple[str, str], float]:
-    async with transaction(sessions) as session:
-        return await totals(session)
+async def counted(db: Database) -> dict[tuple[str, str], float]:
+    return await db.commit(totals)
 
 
-async def test_counts_of_several_workers_at_once_are_added_up(sessions: Sessions) -> None:
+async def test_counts_of_several_workers_at_once_are_added_up(db: Database) -> None:
     workers = [WorkerCounters() for _ in range(5)]
     for worker in workers:
         worker.add("recovered", "leases", value=2)
         worker.add("stale_results")
         worker.add("postponed", "retry", value=0)
-    await asyncio.gather(*(worker.flush(sessions) for worker in workers))
-    await workers[0].flush(sessions)  # nothing new
-    assert await counted(sessions) == {("recovered", "leases"): 10, ("stale_results", ""): 5}
+    await asyncio.gather(*(worker.flush(db.sessions) for worker in workers))
+    await workers[0].flush(db.sessions)  # nothing new
+    assert await counted(db) == {("recovered", "leases"): 10, ("stale_results", ""): 5}
 
 
-async def test_counts_wait_for_the_database_and_go_on_meanwhile(sessions: Sessions, engine: AsyncEngine) -> None:
+async def test_counts_wait_for_the_database_and_go_on_meanwhile(db: Database) -> None:
     tallies = WorkerCounters()
     tallies.add("recovered", "jobs")
-    await run(engine, "ALTER TABLE worker_counter RENAME TO gone")
-    await tallies.flush(sessions)
+    await db.run("ALTER TABLE worker_counter RENAME TO gone")
+    await tallies.flush(db.sessions)
     tallies.add("recovered", "jobs")
-    await run(engine, "ALTER TABLE gone RENAME TO worker_counter")
-    await tallies.flush(sessions)
-    assert await counted(sessions) == {("recovered", "jobs"): 2}
+    await db.run("ALTER TABLE gone RENAME TO worker_counter")
+    await tallies.flush(db.sessions)
+    assert await counted(db) == {("recovered", "jobs"): 2}

@@ -12,7 +12,6 @@ from typing import Literal
 import httpx
 import pytest
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.observability.log import WideEvent, cache_loggers, configure, get, worker_context
 from mailing.observability.masking import Masking
@@ -20,8 +19,8 @@ from mailing.settings import Settings, secrets_of
 from support import ROOT
 from support.api import bound_app
 from support.asgi import client_of
+from support.database import Database
 from support.logs import Lines, logged
-from support.rows import add_mailing, value
 
 PAGE = (ROOT / "docs" / "logging.md").read_text(encoding="utf-8")
 OF_THE_SERVER = {"sqlstate", "message"}  # `failures.log` adds them where the server refused something
@@ -69,12 +68,12 @@ def test_the_page_names_every_event_and_every_key_and_no_other() -> None:
 
 
 async def test_a_request_has_one_line_and_its_id_stands_in_the_answer_and_in_the_event(
-    api: httpx.AsyncClient, engine: AsyncEngine, lines: Lines
+    api: httpx.AsyncClient, db: Database, lines: Lines
 ) -> None:
-    mailing_id = await add_mailing(engine)
+    mailing_id = await db.add_mailing()
     answer = await api.post(f"/mailings/{mailing_id}/pause/", headers={"X-Request-ID": "order-17"})
     assert answer.headers["x-request-id"] == "order-17"
-    assert await value(engine, "SELECT request_id FROM event") == "order-17"
+    assert await db.value("SELECT request_id FROM event") == "order-17"
     (line,) = lines("request")
     assert line.keys() <= COMMON | documented()["request"]
     assert line.pop("duration_ms") >= 0

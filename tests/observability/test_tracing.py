@@ -10,10 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.main import cli
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.errors import ConfigurationError
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
@@ -22,10 +21,10 @@ from mailing.observability.tracing import otel
 from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.api import KEY
+from support.database import Database
 from support.logs import logged
 from support.plain_http import NO_TLS
 from support.processes import MAILING, clean_environment, running, until_ready
-from support.rows import add_mailing, run, value
 from support.trace_collector import Collector, collecting
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -43,9 +42,9 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 async def test_a_request_is_one_span_named_by_its_route_under_the_callers(
-    api: httpx.AsyncClient, engine: AsyncEngine, collector: Collector
+    api: httpx.AsyncClient, db: Database, collector: Collector
 ) -> None:
-    mailing_id = await add_mailing(engine)
+    mailing_id = await db.add_mailing()
     headers = {"traceparent": CALLER, "X-Request-ID": "order-17"}
     await api.post(f"/mailings/{mailing_id}/pause/", headers=headers)
     tracing.finish()
@@ -83,10 +82,10 @@ async def test_the_lines_of_a_request_have_the_id_of_its_trace(
 
 
 async def test_no_phone_text_or_token_is_sent_to_the_collector(
-    api: httpx.AsyncClient, engine: AsyncEngine, collector: Collector
+    api: httpx.AsyncClient, db: Database, collector: Collector
 ) -> None:
     """Also where an exception of the database repeats the row, and where the caller puts them in a path or a header."""
-    await run(engine, "ALTER TABLE client ADD CHECK (tag <> 'canary')")
+    await db.run("ALTER TABLE client ADD CHECK (tag <> 'canary')")
     canary = {"phone": PHONE, "timezone": "UTC", "tag": "canary"}
     assert (await api.post("/clients/", json=canary)).status_code == 500
     await api.get("/clients/", params={"phone": PHONE}, headers={"X-Request-ID": PHONE})
@@ -110,26 +109,26 @@ async def test_machines_that_ask_for_health_and_metrics_leave_no_spans(address: 
 
 
 async def test_a_job_is_a_child_of_what_enqueued_it_and_one_that_goes_on_is_linked(
-    database_url: str, sessions: Sessions, collector: Collector
+    database_url: str, db: Database, collector: Collector
 ) -> None:
     """`again` enqueues itself once, as a send run does that other mailings want a turn of."""
     over = asyncio.Event()
 
     async def first(**_: int) -> None:
-        async with transaction(sessions) as session:
+        async with transaction(db.sessions) as session:
             await defer(session, "again", round=1)
 
     async def again(round: int) -> None:  # noqa: A002 - the name of the job's argument
         if round == 2:
             over.set()
             return
-        async with transaction(sessions) as session:
+        async with transaction(db.sessions) as session:
             await defer(session, "again", round=2)
 
     queue = Queue(database_url, concurrency=1)
     queue.task("first", first)
     queue.task("again", again)
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         await defer(session, "first", mailing_id=7)
     stop = asyncio.Event()
     worker = asyncio.create_task(queue.run(stop))
@@ -147,7 +146,7 @@ async def test_a_job_is_a_child_of_what_enqueued_it_and_one_that_goes_on_is_link
 
 
 async def test_a_job_from_a_traced_process_runs_where_traces_are_off(
-    database_url: str, engine: AsyncEngine, sessions: Sessions, collector: Collector
+    database_url: str, db: Database, collector: Collector
 ) -> None:
     called: asyncio.Queue[dict[str, int]] = asyncio.Queue()
 
@@ -155,10 +154,10 @@ async def test_a_job_from_a_traced_process_runs_where_traces_are_off(
         await called.put(args)
 
     with tracing.step("somebody's"):
-        async with transaction(sessions) as session:
+        async with transaction(db.sessions) as session:
             await defer(session, "plan", mailing_id=7)
     tracing.finish()
-    assert list((await value(engine, "SELECT args -> 'trace' FROM procrastinate_jobs")).keys()) == ["parent"]
+    assert list((await db.value("SELECT args -> 'trace' FROM procrastinate_jobs")).keys()) == ["parent"]
     queue = Queue(database_url, concurrency=1)
     queue.task("plan", handler)
     stop = asyncio.Event()

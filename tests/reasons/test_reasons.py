@@ -8,14 +8,13 @@ from pathlib import Path
 from string import Formatter
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.reasons.codes import Fact, Reason, ReasonCode
 from mailing.reasons.refusals import Refusal, RefusalCode
 from mailing.reasons.words import words_of
 from mailing.translations import LANGUAGES, PACKAGE
 from support import ROOT
-from support.rows import value
+from support.database import Database
 
 SCHEMA = ROOT / "migrations" / "versions" / "0002_mailing.sql"
 PARAMS: dict[str, Fact] = {
@@ -36,11 +35,9 @@ NO_SENTENCE = re.compile(r"'\d+(\.\d+)? \w+'|'\{[\w,]+\}'")
 
 
 @pytest.mark.parametrize(("domain", "codes"), [("reason_code", ReasonCode), ("refusal_code", RefusalCode)])
-async def test_the_schema_has_the_codes_of_the_enum(engine: AsyncEngine, domain: str, codes: type[StrEnum]) -> None:
-    check = await value(
-        engine,
-        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = CAST(:domain AS regtype)",
-        domain=domain,
+async def test_the_schema_has_the_codes_of_the_enum(db: Database, domain: str, codes: type[StrEnum]) -> None:
+    check = await db.value(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = CAST(:domain AS regtype)", domain=domain
     )
     assert re.findall(r"'(\w+)'::text", check) == list(codes)
 

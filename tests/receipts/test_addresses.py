@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.read_pool import ReadPool
 from mailing.errors import Unavailable
@@ -14,15 +13,15 @@ from mailing.receipts.address import account_receipts_path, receipt_path, replie
 from mailing.receipts.inbox import MAX_WAITING, Inbox
 from mailing.settings import Settings
 from receipts.conftest import FORMER, NAME, Desk, open_desk
+from support.database import Database
 from support.proxy import Proxy, proxy
-from support.rows import add_client, add_mailing, add_messages, run, value
 
 DELIVERED = 3
 
 
 @pytest.fixture
-async def ids(engine: AsyncEngine) -> Sequence[int]:
-    return await add_messages(engine, await add_mailing(engine), ["sent"] * 3)
+async def ids(db: Database) -> Sequence[int]:
+    return await db.add_messages(await db.add_mailing(), ["sent"] * 3)
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ async def between(settings: Settings) -> AsyncIterator[Proxy]:
 
 
 async def test_forged_and_walked_addresses_are_refused_without_a_word(
-    desk: Desk, engine: AsyncEngine, ids: Sequence[int], capfd: pytest.CaptureFixture[str]
+    desk: Desk, db: Database, ids: Sequence[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     real = desk.path(ids[0])
     mac = real.partition(".")[2]
@@ -54,54 +53,54 @@ async def test_forged_and_walked_addresses_are_refused_without_a_word(
         for method in ("GET", "POST"):
             answer = await desk.http.request(method, path, params={"state": 3} if method == "GET" else None, json=[])
             assert (answer.status_code, answer.content) == (403, b""), path
-    assert await value(engine, "SELECT count(*) FROM receipt") == 0
+    assert await db.value("SELECT count(*) FROM receipt") == 0
     assert desk.counted()["forged"] + desk.counted("replies")["forged"] == 2 * len(forged)
     told = "".join(capfd.readouterr())
     assert mac not in told
     assert "/receipts/" not in told
 
 
-async def test_a_replayed_address_changes_nothing(desk: Desk, engine: AsyncEngine, ids: Sequence[int]) -> None:
+async def test_a_replayed_address_changes_nothing(desk: Desk, db: Database, ids: Sequence[int]) -> None:
     for _ in range(3):
         assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
     assert (await desk.receipt(ids[0], 2)).status_code == 200
-    assert await run(engine, "SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
-    assert await value(engine, "SELECT delivered FROM receipt_counts") == 1
+    assert await db.run("SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
+    assert await db.value("SELECT delivered FROM receipt_counts") == 1
 
 
 async def test_the_address_of_one_message_takes_no_receipt_of_another(
-    desk: Desk, engine: AsyncEngine, ids: Sequence[int]
+    desk: Desk, db: Database, ids: Sequence[int]
 ) -> None:
     items = [{"state": DELIVERED, "id": message_id} for message_id in ids]
     assert (await desk.http.post(desk.path(ids[0]), json=items)).status_code == 200
-    assert await run(engine, "SELECT message_id FROM receipt") == [(ids[0],)]
+    assert await db.run("SELECT message_id FROM receipt") == [(ids[0],)]
     assert desk.counted() == {"forged": 2, "delivered": 1}
 
 
 async def test_what_the_provider_before_a_switch_reports_still_counts(
-    desk: Desk, engine: AsyncEngine, ids: Sequence[int]
+    desk: Desk, db: Database, ids: Sequence[int]
 ) -> None:
-    await add_client(engine, phone="79161234567")
+    await db.add_client(phone="79161234567")
     path = receipt_path(desk.key, FORMER, ids[0])
     assert (await desk.http.post(path, json=[{"state": DELIVERED}])).status_code == 200
-    assert await run(engine, "SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
+    assert await db.run("SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
     stop = {"phone": "79161234567", "text": "STOP"}
     assert (await desk.http.post(replies_path(desk.key, FORMER), json=stop)).status_code == 200
-    assert await value(engine, "SELECT opted_out FROM client WHERE phone = '79161234567'") is True
+    assert await db.value("SELECT opted_out FROM client WHERE phone = '79161234567'") is True
 
 
-async def test_a_receipt_may_come_by_get(desk: Desk, engine: AsyncEngine, ids: Sequence[int]) -> None:
+async def test_a_receipt_may_come_by_get(desk: Desk, db: Database, ids: Sequence[int]) -> None:
     assert (await desk.http.get(desk.path(ids[0]), params={"state": 3})).status_code == 200
-    assert await value(engine, "SELECT state FROM receipt") == DELIVERED
+    assert await db.value("SELECT state FROM receipt") == DELIVERED
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]]", b'[{"state": 9}]', b"\xff", b"[" * 100_000, b" " * 300_000])
 async def test_a_malformed_receipt_is_refused_and_counted(
-    desk: Desk, engine: AsyncEngine, ids: Sequence[int], body: bytes
+    desk: Desk, db: Database, ids: Sequence[int], body: bytes
 ) -> None:
     assert (await desk.http.post(desk.path(ids[0]), content=body)).status_code == 400
     assert desk.counted() == {"malformed": 1}
-    assert await value(engine, "SELECT count(*) FROM receipt") == 0
+    assert await db.value("SELECT count(*) FROM receipt") == 0
 
 
 async def test_only_get_and_post_are_taken(desk: Desk, ids: Sequence[int]) -> None:
@@ -110,7 +109,7 @@ async def test_only_get_and_post_are_taken(desk: Desk, ids: Sequence[int]) -> No
 
 
 async def test_without_the_database_the_provider_is_asked_to_repeat(
-    between: Proxy, engine: AsyncEngine, ids: Sequence[int]
+    between: Proxy, db: Database, ids: Sequence[int]
 ) -> None:
     async with open_desk(between.url) as desk:
         await between.stop()
@@ -118,22 +117,22 @@ async def test_without_the_database_the_provider_is_asked_to_repeat(
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         await between.start()
         assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
-    assert await value(engine, "SELECT state FROM receipt") == DELIVERED
+    assert await db.value("SELECT state FROM receipt") == DELIVERED
 
 
 async def test_a_commit_whose_answer_is_lost_is_repeated_and_counts_once(
-    between: Proxy, engine: AsyncEngine, ids: Sequence[int]
+    between: Proxy, db: Database, ids: Sequence[int]
 ) -> None:
     async with open_desk(between.url) as desk:
         assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
         between.cut_after = (b"__asyncpg_stmt",)  # as asyncpg names what it executes
         assert (await desk.receipt(ids[1], DELIVERED)).status_code == 200
         assert not between.cut_after
-    assert await value(engine, "SELECT delivered FROM receipt_counts") == 2
+    assert await db.value("SELECT delivered FROM receipt_counts") == 2
 
 
-async def test_a_full_buffer_refuses_and_recovers(engine: AsyncEngine, ids: Sequence[int]) -> None:
-    pool = ReadPool(engine)
+async def test_a_full_buffer_refuses_and_recovers(db: Database, ids: Sequence[int]) -> None:
+    pool = ReadPool(db.engine)
     inbox = Inbox(pool, WorkerCounters())  # nobody writes yet
     new = [Receipt(ids[0], ReceiptState.delivered, None, None)]
     waiting = [inbox.put(new * 500) for _ in range(MAX_WAITING // 500)]
@@ -142,7 +141,7 @@ async def test_a_full_buffer_refuses_and_recovers(engine: AsyncEngine, ids: Sequ
     writing = asyncio.create_task(inbox.run())
     await asyncio.gather(*waiting)
     await inbox.put(new)
-    assert await value(engine, "SELECT delivered FROM receipt_counts") == 1
+    assert await db.value("SELECT delivered FROM receipt_counts") == 1
     late = inbox.put(new)
     writing.cancel()
     with pytest.raises(Unavailable):

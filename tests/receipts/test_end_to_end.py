@@ -9,11 +9,10 @@ import httpx
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.gateway.sandbox.behaviour import Behaviour, plan_receipt
 from mailing.gateway.sandbox.dialects import base_path_of
 from mailing.gateway.sandbox.server import running
@@ -25,6 +24,7 @@ from mailing.settings import Settings
 from receipts.conftest import served
 from support.api import KEY, bound_app
 from support.campaign import ApiCaller, working
+from support.database import Database
 from support.plain_http import NO_TLS
 from support.processes import becomes
 from support.provider_calls import REPORTING
@@ -40,14 +40,11 @@ TROUBLE = {
 
 
 @asynccontextmanager
-async def through(
-    provider: str, settings: Settings, sessions: Sessions, **behaviour: object
-) -> AsyncIterator[ApiCaller]:
+async def through(provider: str, settings: Settings, db: Database, **behaviour: object) -> AsyncIterator[ApiCaller]:
     """Serve the API on a socket, and run a worker and the sandbox."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
-    async with transaction(sessions) as session:
-        key = await read_key(session)
+    key = await db.commit(read_key)
     told = {
         "receipt_after_s": 0.05,
         "receipts_to": base + account_receipts_path(key, provider),
@@ -73,7 +70,7 @@ async def through(
                 working(settings),
                 httpx.AsyncClient(base_url=f"{base}/mailing/api", headers=headers, verify=NO_TLS, timeout=30) as api,
             ):
-                yield ApiCaller(api, sessions)
+                yield ApiCaller(api, db.sessions)
 
 
 async def delivery(campaign: ApiCaller, mailing_id: int) -> dict[str, int]:
@@ -83,9 +80,9 @@ async def delivery(campaign: ApiCaller, mailing_id: int) -> dict[str, int]:
 
 @pytest.mark.parametrize("provider", REPORTING)
 async def test_every_message_of_a_mailing_is_reported_once_and_by_its_strongest_receipt(
-    settings: Settings, sessions: Sessions, provider: str
+    settings: Settings, db: Database, provider: str
 ) -> None:
-    async with through(provider, settings, sessions, **TROUBLE) as campaign:
+    async with through(provider, settings, db, **TROUBLE) as campaign:
         await campaign.clients(60)
         mailing_id = await campaign.mailing()
         assert await campaign.finished(mailing_id) == {"planned": 60, "sent": 60}
@@ -103,9 +100,9 @@ async def test_every_message_of_a_mailing_is_reported_once_and_by_its_strongest_
         assert found["delivered"] + found["undelivered"] == 60
 
 
-async def test_a_call_without_an_answer_is_resolved_by_its_receipt(settings: Settings, sessions: Sessions) -> None:
+async def test_a_call_without_an_answer_is_resolved_by_its_receipt(settings: Settings, db: Database) -> None:
     """Kannel is blind to repeats, so nothing is sent twice."""
-    async with through("kannel", settings, sessions, accept_then_drop=1.0) as campaign:
+    async with through("kannel", settings, db, accept_then_drop=1.0) as campaign:
         await campaign.clients(10)
         mailing_id = await campaign.mailing()
         assert await campaign.finished(mailing_id)
@@ -116,8 +113,8 @@ async def test_a_call_without_an_answer_is_resolved_by_its_receipt(settings: Set
         assert await campaign.value("SELECT count(*) FROM attempt") == 10
 
 
-async def test_a_phone_that_replies_stop_is_opted_out(settings: Settings, sessions: Sessions) -> None:
-    async with through("kannel", settings, sessions, reply=1.0, reply_text="Стоп.") as campaign:
+async def test_a_phone_that_replies_stop_is_opted_out(settings: Settings, db: Database) -> None:
+    async with through("kannel", settings, db, reply=1.0, reply_text="Стоп.") as campaign:
         await campaign.clients(1)
         await campaign.finished(await campaign.mailing())
         await campaign.until_found("SELECT 1 FROM client WHERE opted_out")
@@ -134,11 +131,11 @@ AGED = (
 
 
 async def test_of_a_mailing_whose_every_second_receipt_is_lost_all_say_what_is_known(
-    settings: Settings, sessions: Sessions, engine: AsyncEngine
+    settings: Settings, db: Database
 ) -> None:
     """Before three days a receipt may still come; after them none did. Nothing is guessed: the messages stay sent."""
     lossy = {"receipt_lost": 0.5}
-    async with through("kannel", settings, sessions, **lossy) as campaign:
+    async with through("kannel", settings, db, **lossy) as campaign:
         await campaign.clients(60)
         mailing_id = await campaign.mailing()
         await campaign.finished(mailing_id)
@@ -148,7 +145,7 @@ async def test_of_a_mailing_whose_every_second_receipt_is_lost_all_say_what_is_k
         told = {"delivered": 60 - len(lost), "undelivered": 0, "awaited": len(lost)}
         await becomes(lambda: delivery(campaign, mailing_id), told)
         assert f"sent, no receipt yet {len(lost)} " in await _page(campaign, f"mailings/{mailing_id}")
-        async with engine.begin() as connection:
+        async with db.engine.begin() as connection:
             for statement in AGED:
                 await connection.exec_driver_sql(statement)
         assert await campaign.counts(mailing_id) == {"planned": 60, "sent": 60}
@@ -165,7 +162,7 @@ async def test_of_a_mailing_whose_every_second_receipt_is_lost_all_say_what_is_k
         assert "Delivery no receipt came" in await _page(campaign, f"messages/{lost[0]}")
         kannel = replace(settings, gateway_provider="kannel", public_url="http://127.0.0.1")
         sent_at = await campaign.value("SELECT min(finished_at) FROM message")
-        report = await text_of_report(sessions, kannel, sent_at.date(), now=datetime.now(UTC))
+        report = await text_of_report(db.sessions, kannel, sent_at.date(), now=datetime.now(UTC))
         assert f"{60 - len(lost)} of 60 sent; not delivered 0, without a receipt {len(lost)}" in " ".join(
             report.split()
         )

@@ -6,30 +6,30 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailing.settings import Settings
 from receipts.conftest import Desk
+from support.database import Database
 from support.logs import logged
-from support.rows import add_mailing, add_messages, run, value
 
 ACCEPTED, UNDELIVERED, DELIVERED = 1, 2, 3
 STORED = "SELECT message_id, state, code FROM receipt ORDER BY message_id"
 
 
-async def counts(engine: AsyncEngine, mailing_id: int) -> tuple[int, int]:
-    rows = await run(engine, "SELECT delivered, undelivered FROM receipt_counts WHERE mailing_id = :id", id=mailing_id)
+async def counts(db: Database, mailing_id: int) -> tuple[int, int]:
+    rows = await db.run("SELECT delivered, undelivered FROM receipt_counts WHERE mailing_id = :id", id=mailing_id)
     return (rows[0].delivered, rows[0].undelivered) if rows else (0, 0)
 
 
-async def test_a_receipt_is_stored_before_it_is_answered(desk: Desk, engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
-    [message_id] = await add_messages(engine, mailing_id, ["sent"])
+async def test_a_receipt_is_stored_before_it_is_answered(desk: Desk, db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    [message_id] = await db.add_messages(mailing_id, ["sent"])
     answer = await desk.receipt(message_id, DELIVERED)
     assert (answer.status_code, answer.content) == (200, b"ACK")
-    assert await run(engine, STORED) == [(message_id, DELIVERED, None)]
-    assert await counts(engine, mailing_id) == (1, 0)
-    assert await value(engine, "SELECT status FROM message") == "sent"
+    assert await db.run(STORED) == [(message_id, DELIVERED, None)]
+    assert await counts(db, mailing_id) == (1, 0)
+    assert await db.value("SELECT status FROM message") == "sent"
 
 
 @pytest.mark.parametrize(
@@ -43,22 +43,22 @@ async def test_a_receipt_is_stored_before_it_is_answered(desk: Desk, engine: Asy
     ],
 )
 async def test_the_strongest_receipt_wins_in_whatever_order_they_come(
-    desk: Desk, engine: AsyncEngine, states: Sequence[int], kept: int, counted: dict[str, int]
+    desk: Desk, db: Database, states: Sequence[int], kept: int, counted: dict[str, int]
 ) -> None:
-    mailing_id = await add_mailing(engine)
-    [message_id] = await add_messages(engine, mailing_id, ["sent"])
+    mailing_id = await db.add_mailing()
+    [message_id] = await db.add_messages(mailing_id, ["sent"])
     for state in states:
         assert (await desk.receipt(message_id, state)).status_code == 200
-    assert await run(engine, STORED) == [(message_id, kept, None)]
-    assert await counts(engine, mailing_id) == (int(kept == DELIVERED), int(kept == UNDELIVERED))
+    assert await db.run(STORED) == [(message_id, kept, None)]
+    assert await counts(db, mailing_id) == (int(kept == DELIVERED), int(kept == UNDELIVERED))
     assert desk.counted() == counted
 
 
 async def test_a_hundred_receipts_in_one_request_are_counted_by_their_mailings(
-    account_desk: Desk, engine: AsyncEngine
+    account_desk: Desk, db: Database
 ) -> None:
-    mailings = [await add_mailing(engine) for _ in range(2)]
-    ids = [await add_messages(engine, mailing_id, ["sent"] * 50) for mailing_id in mailings]
+    mailings = [await db.add_mailing() for _ in range(2)]
+    ids = [await db.add_messages(mailing_id, ["sent"] * 50) for mailing_id in mailings]
     items = [
         {"id": message_id, "state": state}
         for of_mailing in ids
@@ -66,48 +66,46 @@ async def test_a_hundred_receipts_in_one_request_are_counted_by_their_mailings(
         for state in ((ACCEPTED, DELIVERED) if n % 2 else (UNDELIVERED,))
     ]
     assert (await account_desk.receipts(items)).status_code == 200
-    assert [await counts(engine, mailing_id) for mailing_id in mailings] == [(25, 25), (25, 25)]
+    assert [await counts(db, mailing_id) for mailing_id in mailings] == [(25, 25), (25, 25)]
     assert account_desk.counted() == {"delivered": 50, "undelivered": 50, "stale": 50}
 
 
-async def test_many_requests_at_once_share_their_commits(desk: Desk, engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
-    ids = await add_messages(engine, mailing_id, ["sent"] * 100)
+async def test_many_requests_at_once_share_their_commits(desk: Desk, db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    ids = await db.add_messages(mailing_id, ["sent"] * 100)
     answers = await asyncio.gather(*(desk.receipt(message_id, DELIVERED) for message_id in ids for _ in range(2)))
     assert {answer.status_code for answer in answers} == {200}
-    assert await counts(engine, mailing_id) == (100, 0)
+    assert await counts(db, mailing_id) == (100, 0)
     assert desk.counted() == {"delivered": 100, "stale": 100}
-    commits = await value(engine, "SELECT count(DISTINCT received_at) FROM receipt")
+    commits = await db.value("SELECT count(DISTINCT received_at) FROM receipt")
     assert commits < 20
 
 
-async def test_a_receipt_that_comes_before_our_own_record_is_kept(desk: Desk, engine: AsyncEngine) -> None:
-    [message_id] = await add_messages(engine, await add_mailing(engine), ["sending"])
+async def test_a_receipt_that_comes_before_our_own_record_is_kept(desk: Desk, db: Database) -> None:
+    [message_id] = await db.add_messages(await db.add_mailing(), ["sending"])
     assert (await desk.receipt(message_id, DELIVERED)).status_code == 200
-    await run(
-        engine, "UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now(), counted_attempts = 1"
-    )
-    assert await value(engine, "SELECT state FROM receipt") == DELIVERED
+    await db.run("UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now(), counted_attempts = 1")
+    assert await db.value("SELECT state FROM receipt") == DELIVERED
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
-async def test_a_receipt_that_contradicts_us_is_stored_and_told(desk: Desk, engine: AsyncEngine, status: str) -> None:
-    [message_id] = await add_messages(engine, await add_mailing(engine), [status])
+async def test_a_receipt_that_contradicts_us_is_stored_and_told(desk: Desk, db: Database, status: str) -> None:
+    [message_id] = await db.add_messages(await db.add_mailing(), [status])
     for state in (ACCEPTED, DELIVERED):
         await desk.receipt(message_id, state)
-    assert await value(engine, "SELECT status FROM message") == status
-    events = await run(engine, "SELECT kind, actor, message_id, detail FROM event")
+    assert await db.value("SELECT status FROM message") == status
+    events = await db.run("SELECT kind, actor, message_id, detail FROM event")
     assert events == [("message.contradicted", "receipt", message_id, {"status": status, "state": "accepted"})]
     assert desk.counted()["contradiction"] == 1
 
 
-async def test_an_unknown_message_is_answered_as_any_other(desk: Desk, engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
-    [redacted] = await add_messages(engine, mailing_id, ["sent"])
-    await run(engine, "UPDATE mailing SET redacted_at = now()")
+async def test_an_unknown_message_is_answered_as_any_other(desk: Desk, db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    [redacted] = await db.add_messages(mailing_id, ["sent"])
+    await db.run("UPDATE mailing SET redacted_at = now()")
     for message_id in (redacted, 2**62):
         assert (await desk.receipt(message_id, DELIVERED)).status_code == 200
-    assert await run(engine, STORED) == []
+    assert await db.run(STORED) == []
     assert desk.counted() == {"unknown": 2}
 
 
@@ -122,13 +120,13 @@ async def test_an_unknown_message_is_answered_as_any_other(desk: Desk, engine: A
     ],
 )
 async def test_the_providers_time_counts_if_it_is_plausible(
-    desk: Desk, engine: AsyncEngine, hours: int, is_theirs: bool
+    desk: Desk, db: Database, hours: int, is_theirs: bool
 ) -> None:
-    [message_id] = await add_messages(engine, await add_mailing(engine), ["sent"])
+    [message_id] = await db.add_messages(await db.add_mailing(), ["sent"])
     given = datetime.now(UTC) + timedelta(hours=hours)
     assert (await desk.receipt(message_id, DELIVERED, at=given.isoformat())).status_code == 200
-    assert await value(engine, "SELECT at = :given FROM receipt", given=given) is is_theirs
-    assert await value(engine, "SELECT at BETWEEN now() - interval '1 h' AND now() FROM receipt") is True
+    assert await db.value("SELECT at = :given FROM receipt", given=given) is is_theirs
+    assert await db.value("SELECT at BETWEEN now() - interval '1 h' AND now() FROM receipt") is True
 
 
 @pytest.mark.parametrize(
@@ -136,17 +134,17 @@ async def test_the_providers_time_counts_if_it_is_plausible(
     [("27", "27"), ("x" * 1000, "x" * 32), ("a\x00\nЖ b", "a b"), ("\n", None), ("", None), (" no route ", "no route")],
 )
 async def test_a_reason_is_kept_as_short_printable_ascii(
-    desk: Desk, engine: AsyncEngine, given: str, kept: str | None
+    desk: Desk, db: Database, given: str, kept: str | None
 ) -> None:
-    [message_id] = await add_messages(engine, await add_mailing(engine), ["sent"])
+    [message_id] = await db.add_messages(await db.add_mailing(), ["sent"])
     assert (await desk.receipt(message_id, UNDELIVERED, code=given)).status_code == 200
-    assert await value(engine, "SELECT code FROM receipt") == kept
+    assert await db.value("SELECT code FROM receipt") == kept
 
 
 async def test_a_status_without_a_meaning_proves_that_the_provider_has_the_message(
-    desk: Desk, engine: AsyncEngine, settings: Settings
+    desk: Desk, db: Database, settings: Settings
 ) -> None:
-    ids = await add_messages(engine, await add_mailing(engine), ["sent"] * 3)
+    ids = await db.add_messages(await db.add_mailing(), ["sent"] * 3)
     with logged(settings) as lines:
         for message_id in ids:
             await desk.receipt(message_id, ACCEPTED, code="TELEPORTED", listed=False)
@@ -154,14 +152,14 @@ async def test_a_status_without_a_meaning_proves_that_the_provider_has_the_messa
     assert desk.counted() == {"accepted": 3, "unlisted": 3}
 
 
-async def test_receipts_and_senders_wait_for_nothing_of_each_other(desk: Desk, engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
-    [message_id, other] = await add_messages(engine, mailing_id, ["sent", "sending"])
-    async with engine.connect() as sender, sender.begin():
+async def test_receipts_and_senders_wait_for_nothing_of_each_other(desk: Desk, db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    [message_id, other] = await db.add_messages(mailing_id, ["sent", "sending"])
+    async with db.engine.connect() as sender, sender.begin():
         await _record(sender, other)
         assert (await asyncio.wait_for(desk.receipt(message_id, DELIVERED), 5)).status_code == 200
         assert (await asyncio.wait_for(desk.receipt(other, DELIVERED), 5)).status_code == 200
-    assert await counts(engine, mailing_id) == (2, 0)
+    assert await counts(db, mailing_id) == (2, 0)
 
 
 async def _record(connection: AsyncConnection, message_id: int) -> None:

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from mailing.database.engine import Sessions
 from mailing.reports.jobs import Attempted, send_next
 from mailing.settings import Settings
+from support.database import Database
 from support.mail_server import PostOffice, open_post_office
 from support.reports import ReportRows, Rows, Send
 
@@ -27,10 +27,10 @@ def reporting(settings: Settings, office: PostOffice) -> Settings:
 
 
 @pytest.fixture
-def send(sessions: Sessions, reporting: Settings) -> Send:
+def send(db: Database, reporting: Settings) -> Send:
     async def send_all(now: datetime, settings: Settings | None = None) -> list[Attempted]:
         tried = []
-        while found := await send_next(sessions, settings or reporting, now=now):
+        while found := await send_next(db.sessions, settings or reporting, now=now):
             tried.append(found)
         return tried
 
@@ -38,14 +38,14 @@ def send(sessions: Sessions, reporting: Settings) -> Send:
 
 
 @pytest.fixture
-def rows(sessions: Sessions) -> Rows:
-    return Rows(sessions)
+def rows(db: Database) -> Rows:
+    return Rows(db.sessions)
 
 
 @pytest.fixture
-def report_rows(sessions: Sessions) -> ReportRows:
+def report_rows(db: Database) -> ReportRows:
     async def read() -> list[dict[str, Any]]:
-        async with sessions() as session:
+        async with db.sessions() as session:
             return [dict(row) for row in (await session.execute(text("SELECT * FROM report ORDER BY day"))).mappings()]
 
     return read

@@ -7,9 +7,8 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions, open_engine, transaction
+from mailing.database.engine import open_engine, transaction
 from mailing.database.engine import sessions as sessions_of
 from mailing.reports.jobs import LEASE, lease_from, pause_after, send_missing, send_next
 from mailing.reports.planning import plan
@@ -17,10 +16,10 @@ from mailing.reports.repository import claim_oldest
 from mailing.reports.schedule import MAX_CATCH_UP_DAYS, day_of, oldest_wanted
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.settings import Settings
+from support.database import Database
 from support.mail_server import DROP, PostOffice
 from support.proxy import proxy
 from support.reports import ReportRows, Rows, Send
-from support.rows import run
 
 NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -60,15 +59,15 @@ async def test_without_a_recipient_nothing_is_claimed(
 
 
 async def test_a_restored_database_reports_nothing_until_sending_is_resumed(
-    sessions: Sessions, engine: AsyncEngine, reporting: Settings, office: PostOffice
+    db: Database, reporting: Settings, office: PostOffice
 ) -> None:
     """The days since the backup may have been reported."""
     now_is_due = replace(reporting, report_time="00:00")
-    await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
-    await send_missing(sessions, now_is_due)
+    await db.run("UPDATE installation SET database_identity = 'elsewhere'")
+    await send_missing(db.sessions, now_is_due)
     assert office.conversations == 0
-    await run(engine, "UPDATE installation SET database_identity = database_identity()")
-    await send_missing(sessions, now_is_due)
+    await db.run("UPDATE installation SET database_identity = database_identity()")
+    await send_missing(db.sessions, now_is_due)
     assert len(office.mails) == 1
 
 
@@ -147,11 +146,11 @@ async def test_a_temporary_failure_is_tried_again_and_holds_no_other_day_back(
     assert all(row["sent_at"] and not row["last_error"] for row in await report_rows())
 
 
-async def spoil(engine: AsyncEngine, rows: Rows, *, at: datetime, text: str) -> None:
+async def spoil(db: Database, rows: Rows, *, at: datetime, text: str) -> None:
     """Add a mailing started at that time, whose text is the SQL expression `text`."""
     await rows.mailing("bad", status="finished", started_at=at)
-    await run(engine, "ALTER TABLE mailing RENAME TO sound_mailing")
-    await run(engine, f"""
+    await db.run("ALTER TABLE mailing RENAME TO sound_mailing")
+    await db.run(f"""
         CREATE VIEW mailing AS SELECT id, {text} AS text, status, deleted_at, test_of_mailing_id,
             started_at FROM sound_mailing
     """)  # fmt: skip
@@ -163,10 +162,10 @@ async def spoil(engine: AsyncEngine, rows: Rows, *, at: datetime, text: str) -> 
     ids=["figures", "rendering"],
 )
 async def test_a_day_that_can_not_be_made_is_a_recorded_failure_and_holds_no_other_day_back(
-    *, send: Send, office: PostOffice, report_rows: ReportRows, engine: AsyncEngine, rows: Rows, text: str, kind: str
+    *, send: Send, office: PostOffice, report_rows: ReportRows, db: Database, rows: Rows, text: str, kind: str
 ) -> None:
     await send(NOW)
-    await spoil(engine, rows, at=NOW + 2 * HOUR, text=text)
+    await spoil(db, rows, at=NOW + 2 * HOUR, text=text)
     for n in range(1, 5):
         await send(NOW + n * DAY)
     assert office.days == ["2024-01-09", "2024-01-11", "2024-01-12", "2024-01-13"]
@@ -175,29 +174,29 @@ async def test_a_day_that_can_not_be_made_is_a_recorded_failure_and_holds_no_oth
     assert bad.items() >= ({"day": date(2024, 1, 10)} | expected).items()
     assert bad["due_at"] >= NOW + 4 * DAY + pause_after(4)
     assert bad["last_error"].startswith(f"the report could not be rendered: {kind} in ")
-    await run(engine, "DROP VIEW mailing")
-    await run(engine, "ALTER TABLE sound_mailing RENAME TO mailing")
+    await db.run("DROP VIEW mailing")
+    await db.run("ALTER TABLE sound_mailing RENAME TO mailing")
     await send(NOW + 5 * DAY)
     assert office.days[4:] == ["2024-01-10", "2024-01-14"]
     assert len(office.mails) == 6
 
 
-async def claimed(sessions: Sessions, settings: Settings, now: datetime) -> str | None:
+async def claimed(db: Database, settings: Settings, now: datetime) -> str | None:
     """Which day a worker took that died before it could say what came of it."""
     zone = ZoneInfo(settings.report_timezone)
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         await plan(session, settings, now=now)
         claim = await claim_oldest(session, oldest=oldest_wanted(now, zone), lease=lease_from(now))
     return str(claim.day) if claim else None
 
 
 async def test_a_day_that_ends_its_worker_each_time_waits_longer_each_time_and_holds_no_other_back(
-    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+    send: Send, db: Database, reporting: Settings, office: PostOffice, report_rows: ReportRows
 ) -> None:
     await send(NOW - DAY)
     at = NOW + DAY
     for attempts in range(1, 9):
-        assert await claimed(sessions, reporting, at) == "2024-01-09"
+        assert await claimed(db, reporting, at) == "2024-01-09"
         await send(at)
         waiting = (await report_rows())[1]
         assert (waiting["attempts"], waiting["due_at"]) == (attempts, at + max(LEASE, pause_after(attempts)))
@@ -207,11 +206,11 @@ async def test_a_day_that_ends_its_worker_each_time_waits_longer_each_time_and_h
 
 
 async def test_a_row_that_somebody_has_locked_holds_no_other_day_back(
-    send: Send, reporting: Settings, office: PostOffice, engine: AsyncEngine
+    send: Send, reporting: Settings, office: PostOffice, db: Database
 ) -> None:
     await send(NOW - DAY)
     assert await send(NOW, replace(reporting, report_time="23:00")) == []
-    async with engine.begin() as somebody:
+    async with db.engine.begin() as somebody:
         await somebody.exec_driver_sql("SELECT FROM report WHERE day = '2024-01-09' FOR UPDATE")
         await send(NOW + DAY)
         assert office.days == ["2024-01-08", "2024-01-10"]
@@ -249,9 +248,9 @@ def test_the_pause_doubles_up_to_an_hour() -> None:
 
 
 async def test_a_claim_whose_worker_died_is_taken_over_when_its_lease_is_over(
-    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice
+    send: Send, db: Database, reporting: Settings, office: PostOffice
 ) -> None:
-    assert await claimed(sessions, reporting, NOW)
+    assert await claimed(db, reporting, NOW)
     assert await send(NOW + LEASE - MINUTE) == []
     await send(NOW + LEASE)
     assert office.days == ["2024-01-09"]
@@ -268,9 +267,9 @@ async def test_a_mail_that_may_have_arrived_is_repeated_with_the_same_message_id
     assert first.startswith("<report.2024-01-09.")
 
 
-async def test_two_installations_never_share_a_message_id(send: Send, sessions: Sessions, office: PostOffice) -> None:
+async def test_two_installations_never_share_a_message_id(send: Send, db: Database, office: PostOffice) -> None:
     await send(NOW)
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         await (await session.connection()).exec_driver_sql("DELETE FROM report")
     await send(NOW)
     first, second = (mail.message["Message-ID"] for mail in office.mails)
@@ -309,12 +308,12 @@ async def test_a_day_never_tried_follows_a_change_of_the_time(
 
 
 async def test_no_transaction_and_no_connection_is_held_while_the_mail_server_is_spoken_to(
-    send: Send, office: PostOffice, engine: AsyncEngine, database_url: str
+    send: Send, office: PostOffice, db: Database, database_url: str
 ) -> None:
     claimed: list[asyncpg.Record] = []
 
     async def look() -> None:
-        assert "Current Checked out connections: 0" in engine.pool.status()
+        assert "Current Checked out connections: 0" in db.engine.pool.status()
         connection = await asyncpg.connect(database_url)
         claimed.extend(await connection.fetch("SELECT attempts, lease_until FROM report"))
         await connection.close()
@@ -326,7 +325,7 @@ async def test_no_transaction_and_no_connection_is_held_while_the_mail_server_is
 
 
 async def test_a_database_that_is_away_when_the_mail_was_accepted_causes_no_repeat(
-    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice, database_url: str
+    send: Send, db: Database, reporting: Settings, office: PostOffice, database_url: str
 ) -> None:
     admin = await asyncpg.connect(os.environ["MAILING_TEST_DATABASE_URL"])
     name = database_url.partition("?")[0].rpartition("/")[2]
@@ -342,7 +341,7 @@ async def test_a_database_that_is_away_when_the_mail_was_accepted_causes_no_repe
         back.append(asyncio.create_task(come_back()))
 
     office.during_data = go_away
-    await send_next(sessions, reporting, now=NOW)
+    await send_next(db.sessions, reporting, now=NOW)
     office.during_data = None
     await asyncio.gather(*back)
     await admin.close()
@@ -351,7 +350,7 @@ async def test_a_database_that_is_away_when_the_mail_was_accepted_causes_no_repe
 
 
 async def test_a_report_whose_commit_is_cut_off_is_recorded_once(
-    engine: AsyncEngine, reporting: Settings, office: PostOffice
+    db: Database, reporting: Settings, office: PostOffice
 ) -> None:
     async with (
         proxy(reporting) as (between, through),
@@ -363,12 +362,12 @@ async def test_a_report_whose_commit_is_cut_off_is_recorded_once(
     assert tried.outcome == Accepted(["ops@example.org"])
     assert not between.cut_after
     assert len(office.mails) == 1
-    assert await run(engine, "SELECT attempts, delivered_to FROM report") == [(1, ["ops@example.org"])]
+    assert await db.run("SELECT attempts, delivered_to FROM report") == [(1, ["ops@example.org"])]
 
 
 async def test_the_worker_asks_the_database_what_time_it_is(
-    sessions: Sessions, reporting: Settings, office: PostOffice
+    db: Database, reporting: Settings, office: PostOffice
 ) -> None:
     for _ in range(2):
-        await send_missing(sessions, replace(reporting, report_time="00:00"))
+        await send_missing(db.sessions, replace(reporting, report_time="00:00"))
     assert office.days == [str(datetime.now(UTC).date() - DAY)]

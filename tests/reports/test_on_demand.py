@@ -3,7 +3,6 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from mailing.database.engine import Sessions
 from mailing.errors import Invalid
 from mailing.reports.on_demand import (
     AlreadySent,
@@ -15,6 +14,7 @@ from mailing.reports.on_demand import (
     text_of_report,
 )
 from mailing.settings import Settings
+from support.database import Database
 from support.mail_server import PostOffice
 from support.reports import ReportRows, Rows, Send
 
@@ -24,10 +24,10 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 async def test_a_dry_run_prints_the_report_and_sends_nothing(
-    sessions: Sessions, reporting: Settings, office: PostOffice, rows: Rows, report_rows: ReportRows
+    db: Database, reporting: Settings, office: PostOffice, rows: Rows, report_rows: ReportRows
 ) -> None:
     await rows.messages(await rows.mailing("Good day"), "sent", 7, at=NOW - DAY)
-    printed = await text_of_report(sessions, reporting, await newest_day(sessions, reporting, now=NOW), now=NOW)
+    printed = await text_of_report(db.sessions, reporting, await newest_day(db.sessions, reporting, now=NOW), now=NOW)
     assert "Tuesday, 9 January 2024" in printed
     assert "Good day" in printed
     assert office.mails == []
@@ -35,26 +35,26 @@ async def test_a_dry_run_prints_the_report_and_sends_nothing(
 
 
 async def test_a_dry_run_of_today_is_the_report_so_far_and_of_tomorrow_is_refused(
-    sessions: Sessions, reporting: Settings
+    db: Database, reporting: Settings
 ) -> None:
-    assert "not over yet" in await text_of_report(sessions, reporting, TODAY, now=NOW)
+    assert "not over yet" in await text_of_report(db.sessions, reporting, TODAY, now=NOW)
     for impossible in (TODAY + DAY, date.max, date.min):
         with pytest.raises(Invalid):
-            await text_of_report(sessions, reporting, impossible, now=NOW)
+            await text_of_report(db.sessions, reporting, impossible, now=NOW)
 
 
-async def test_yesterday_is_that_of_the_reports_zone(sessions: Sessions, settings: Settings) -> None:
+async def test_yesterday_is_that_of_the_reports_zone(db: Database, settings: Settings) -> None:
     at = datetime(2024, 1, 10, 22, tzinfo=UTC)
-    assert await newest_day(sessions, settings, now=at) == YESTERDAY
-    assert await newest_day(sessions, replace(settings, report_timezone="Europe/Moscow"), now=at) == TODAY
+    assert await newest_day(db.sessions, settings, now=at) == YESTERDAY
+    assert await newest_day(db.sessions, replace(settings, report_timezone="Europe/Moscow"), now=at) == TODAY
 
 
 async def test_a_report_is_sent_before_its_time_and_never_again(
-    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice
+    send: Send, db: Database, reporting: Settings, office: PostOffice
 ) -> None:
-    first = await send_report(sessions, reporting, YESTERDAY, now=NOW)
+    first = await send_report(db.sessions, reporting, YESTERDAY, now=NOW)
     assert describe(first) == "The report of 2024-01-09 was sent to 1 recipient."
-    again = await send_report(sessions, reporting, YESTERDAY, now=NOW + HOUR)
+    again = await send_report(db.sessions, reporting, YESTERDAY, now=NOW + HOUR)
     assert isinstance(again, AlreadySent)
     assert describe(again) == "The report of 2024-01-09 was already sent at 2024-01-10 08:00 UTC; it is not sent again."
     assert (exit_code(first), exit_code(again)) == (0, 0)
@@ -63,43 +63,43 @@ async def test_a_report_is_sent_before_its_time_and_never_again(
 
 
 async def test_an_old_day_can_be_sent_and_changes_nothing_for_the_schedule(
-    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice
+    send: Send, db: Database, reporting: Settings, office: PostOffice
 ) -> None:
-    sent = await send_report(sessions, reporting, date(2023, 12, 24), now=NOW)
+    sent = await send_report(db.sessions, reporting, date(2023, 12, 24), now=NOW)
     assert describe(sent) == "The report of 2023-12-24 was sent to 1 recipient."
     await send(NOW + HOUR)
     assert office.days == ["2023-12-24", "2024-01-09"]
 
 
 async def test_a_failure_is_told_and_the_next_command_need_not_wait(
-    sessions: Sessions, reporting: Settings, office: PostOffice
+    db: Database, reporting: Settings, office: PostOffice
 ) -> None:
     office.recipient_answers = ["451 later"]
-    failed = await send_report(sessions, reporting, YESTERDAY, now=NOW)
+    failed = await send_report(db.sessions, reporting, YESTERDAY, now=NOW)
     assert describe(failed) == "The report of 2024-01-09 was not sent: ops@example.org: 451 later"
     assert exit_code(failed) == 1
-    assert exit_code(await send_report(sessions, reporting, YESTERDAY, now=NOW)) == 0
+    assert exit_code(await send_report(db.sessions, reporting, YESTERDAY, now=NOW)) == 0
 
 
 async def test_a_report_that_another_process_is_sending_is_left_alone(
-    sessions: Sessions, reporting: Settings, office: PostOffice
+    db: Database, reporting: Settings, office: PostOffice
 ) -> None:
     async def meanwhile() -> None:
-        answers.append(await send_report(sessions, reporting, YESTERDAY, now=NOW))
+        answers.append(await send_report(db.sessions, reporting, YESTERDAY, now=NOW))
 
     answers: list[object] = []
     office.during_data = meanwhile
-    assert exit_code(await send_report(sessions, reporting, YESTERDAY, now=NOW)) == 0
+    assert exit_code(await send_report(db.sessions, reporting, YESTERDAY, now=NOW)) == 0
     assert answers == [InProgress(YESTERDAY)]
     assert "another process" in describe(InProgress(YESTERDAY))
     assert exit_code(InProgress(YESTERDAY)) == 1
 
 
 async def test_a_day_that_is_not_over_and_a_missing_recipient_are_refused(
-    sessions: Sessions, reporting: Settings, report_rows: ReportRows
+    db: Database, reporting: Settings, report_rows: ReportRows
 ) -> None:
     with pytest.raises(Invalid, match="--dry-run"):
-        await send_report(sessions, reporting, TODAY, now=NOW)
+        await send_report(db.sessions, reporting, TODAY, now=NOW)
     with pytest.raises(Invalid, match="MAILING_REPORT_TO"):
-        await send_report(sessions, replace(reporting, report_to=None), YESTERDAY, now=NOW)
+        await send_report(db.sessions, replace(reporting, report_to=None), YESTERDAY, now=NOW)
     assert await report_rows() == []

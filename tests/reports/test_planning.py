@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions, transaction
 from mailing.errors import Invalid
 from mailing.reports.delivery_log import last_and_next, last_reports
 from mailing.reports.on_demand import AlreadySent, describe, newest_day, send_report, text_of_report
 from mailing.settings import Settings
+from support.database import Database
 from support.mail_server import PostOffice
 from support.reports import ReportRows, Rows, Send
-from support.rows import run, value
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 WEST, EAST = "America/New_York", "Pacific/Auckland"
@@ -59,47 +57,45 @@ async def test_after_a_change_of_the_zone_the_first_report_begins_where_the_last
 
 
 async def test_a_period_that_is_no_plain_day_is_stated_in_mail_and_history(
-    send: Send, sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice
+    send: Send, db: Database, eastern: Settings, western: Settings, office: PostOffice
 ) -> None:
     await moved_west(send, eastern, western)
     told = "Not a whole local day, but 2026-12-29 06:00 to 2026-12-31 00:00 local time"
     for mail, number in zip(office.mails, (0, 0, 0, 1, 0), strict=True):
         for form in ("plain", "html"):
             assert " ".join(mail.body(form).split()).count(told) == number
-    async with transaction(sessions) as session:
-        found = await last_reports(session, western, now=CHANGED + 2 * DAY)
+    found = await db.commit(last_reports, western, now=CHANGED + 2 * DAY)
     assert [each.period.is_local_day for each in found] == [True, False, True, True, True]
 
 
 async def test_the_report_so_far_and_the_next_one_follow_the_rows(
-    send: Send, sessions: Sessions, eastern: Settings, western: Settings
+    send: Send, db: Database, eastern: Settings, western: Settings
 ) -> None:
     await send(CHANGED - 18 * HOUR, eastern)
-    assert await newest_day(sessions, western, now=CHANGED) == date(2026, 12, 29)
-    async with transaction(sessions) as session:
-        coming = (await last_and_next(session, western, now=CHANGED)).next
+    assert await newest_day(db.sessions, western, now=CHANGED) == date(2026, 12, 29)
+    coming = (await db.commit(last_and_next, western, now=CHANGED)).next
     assert coming
     assert (coming.day, coming.due_at) == (date(2026, 12, 30), datetime(2026, 12, 31, 14, tzinfo=UTC))
-    so_far = await text_of_report(sessions, western, date(2026, 12, 30), now=CHANGED)
+    so_far = await text_of_report(db.sessions, western, date(2026, 12, 30), now=CHANGED)
     assert "2026-12-29 11:00 to 2026-12-31 05:00 UTC" in so_far
-    assert "Pacific/Auckland" in await text_of_report(sessions, western, date(2026, 12, 29), now=CHANGED)
+    assert "Pacific/Auckland" in await text_of_report(db.sessions, western, date(2026, 12, 29), now=CHANGED)
     with pytest.raises(Invalid, match="has not begun"):
-        await text_of_report(sessions, western, date(2026, 12, 31), now=CHANGED)
+        await text_of_report(db.sessions, western, date(2026, 12, 31), now=CHANGED)
 
 
 async def test_on_demand_a_day_before_the_first_report_takes_no_hour_of_another(
-    send: Send, sessions: Sessions, eastern: Settings, western: Settings, report_rows: ReportRows
+    send: Send, db: Database, eastern: Settings, western: Settings, report_rows: ReportRows
 ) -> None:
     await send(CHANGED - 18 * HOUR, eastern)
-    assert "was sent to" in describe(await send_report(sessions, western, date(2026, 12, 28), now=CHANGED))
-    assert isinstance(await send_report(sessions, western, date(2026, 12, 29), now=CHANGED), AlreadySent)
+    assert "was sent to" in describe(await send_report(db.sessions, western, date(2026, 12, 28), now=CHANGED))
+    assert isinstance(await send_report(db.sessions, western, date(2026, 12, 29), now=CHANGED), AlreadySent)
     first, second = await report_rows()
     assert first["starts"] == datetime(2026, 12, 28, 5, tzinfo=UTC)
     assert first["ends"] == second["starts"] == datetime(2026, 12, 28, 11, tzinfo=UTC)
 
 
 async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(
-    send: Send, sessions: Sessions, reporting: Settings, report_rows: ReportRows
+    send: Send, db: Database, reporting: Settings, report_rows: ReportRows
 ) -> None:
     """From twelve hours behind to fourteen ahead: a date begins and ends there within the last day here."""
     behind, ahead = (replace(reporting, report_timezone=zone) for zone in ("Etc/GMT+12", "Pacific/Kiritimati"))
@@ -108,9 +104,9 @@ async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(
     await send(CHANGED + DAY, ahead)
     assert [row["day"].day for row in await report_rows()] == [28, 29, 31]
     for day in (29, 31):
-        await text_of_report(sessions, ahead, date(2026, 12, day), now=CHANGED + DAY)
+        await text_of_report(db.sessions, ahead, date(2026, 12, day), now=CHANGED + DAY)
     with pytest.raises(Invalid, match="neighbouring days cover its hours"):
-        await send_report(sessions, ahead, date(2026, 12, 30), now=CHANGED + DAY)
+        await send_report(db.sessions, ahead, date(2026, 12, 30), now=CHANGED + DAY)
 
 
 async def test_a_report_that_was_not_sent_before_the_change_keeps_its_period(
@@ -141,7 +137,7 @@ async def test_whatever_is_changed_and_however_long_nobody_works_the_periods_til
     reporting: Settings,
     office: PostOffice,
     rows: Rows,
-    engine: AsyncEngine,
+    db: Database,
     report_rows: ReportRows,
     seed: int,
 ) -> None:
@@ -165,7 +161,7 @@ async def test_whatever_is_changed_and_however_long_nobody_works_the_periods_til
     figures = dict(zip(office.days, (subject.rpartition(": ")[2] for subject in office.subjects), strict=True))
     for row in found:
         within = "SELECT count(*) FROM message WHERE finished_at >= :starts AND finished_at < :ends"
-        counted = await value(engine, within, starts=row["starts"], ends=row["ends"])
+        counted = await db.value(within, starts=row["starts"], ends=row["ends"])
         assert figures[str(row["day"])] == f"{counted} sent"
 
 
@@ -175,9 +171,9 @@ def assert_tiled(found: list[dict[str, Any]]) -> None:
         assert before["ends"] == after["starts"]
 
 
-async def test_the_database_refuses_an_hour_in_two_reports(engine: AsyncEngine) -> None:
+async def test_the_database_refuses_an_hour_in_two_reports(db: Database) -> None:
     add = """INSERT INTO report (day, zone, starts, ends, due_at)
              VALUES (:day, 'UTC', '2026-12-29 00:00Z', '2026-12-30 00:00Z', now())"""
-    await run(engine, add, day=date(2026, 12, 29))
+    await db.run(add, day=date(2026, 12, 29))
     with pytest.raises(IntegrityError, match="report_once"):
-        await run(engine, add, day=date(2026, 12, 30))
+        await db.run(add, day=date(2026, 12, 30))

@@ -12,19 +12,17 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
 from mailing.mailings.after_restore import wake_started
 from mailing.process import embedded_postgres
 from mailing.restore.witness import witnessing
 from mailing.settings import Settings
 from support.api import running_api
+from support.database import Database, open_database
 from support.postgres import memory
 from support.processes import until
 from support.roles import grant
-from support.rows import run, value
 
 pytestmark = pytest.mark.xdist_group("embedded")
 
@@ -98,8 +96,8 @@ def prepared() -> Iterator[Path]:
 
 
 async def _prepare(cluster: Cluster) -> None:
-    async with cluster.running() as url, _connected(url) as engine:
-        await migrate(engine)
+    async with cluster.running() as url, open_database(url) as db:
+        await migrate(db.engine)
     cluster.copy()
 
 
@@ -111,76 +109,70 @@ def cluster(prepared: Path) -> Iterator[Cluster]:
 
 
 @asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(url, application="tests", pool_size=2)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def _witnessed(cluster: Cluster, *, lossless: bool = False) -> AsyncIterator[AsyncEngine]:
-    """Yield an engine for a server that does not run yet, with a witness at work."""
+async def _witnessed(cluster: Cluster, *, lossless: bool = False) -> AsyncIterator[Database]:
+    """Yield the database of a server that does not run yet, with a witness at work."""
     async with cluster.running() as url:
         pass
-    async with _connected(url) as engine, witnessing(engine, by="worker", wake=wake_started, lossless=lossless):
-        yield engine
+    async with (
+        open_database(url, pool_size=2) as db,
+        witnessing(db.engine, by="worker", wake=wake_started, lossless=lossless),
+    ):
+        yield db
 
 
 async def test_files_copied_back_under_a_running_process_are_noticed_before_it_sends(cluster: Cluster) -> None:
-    async with _witnessed(cluster) as engine:
+    async with _witnessed(cluster) as db:
         async with cluster.running():
-            await run(engine, ADD_CLIENTS)
-            await engine.dispose()
-            await _ticked(engine)
+            await db.run(ADD_CLIENTS)
+            await db.engine.dispose()
+            await _ticked(db)
         cluster.put_copy_back()
         async with cluster.running():
-            assert await value(engine, RESTORED)
-            assert [await value(engine, ROLLED_BACK), await value(engine, "SELECT count(*) FROM client")] == [1, 0]
-            await run(engine, "UPDATE installation SET database_identity = database_identity()")
-            await engine.dispose()
-            assert not await value(engine, RESTORED)  # what it remembers now is this log
+            assert await db.value(RESTORED)
+            assert [await db.value(ROLLED_BACK), await db.value("SELECT count(*) FROM client")] == [1, 0]
+            await db.run("UPDATE installation SET database_identity = database_identity()")
+            await db.engine.dispose()
+            assert not await db.value(RESTORED)  # what it remembers now is this log
 
 
-async def _ticked(engine: AsyncEngine) -> None:
-    await until(lambda: value(engine, "SELECT count(*) FROM witness WHERE tick > 1"), seconds=30, every_s=0.1)
+async def _ticked(db: Database) -> None:
+    await until(lambda: db.value("SELECT count(*) FROM witness WHERE tick > 1"), seconds=30, every_s=0.1)
 
 
 async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster) -> None:
-    async with _witnessed(cluster) as engine:
+    async with _witnessed(cluster) as db:
         async with cluster.running():
-            await run(engine, ADD_CLIENTS)
-            await _ticked(engine)
+            await db.run(ADD_CLIENTS)
+            await _ticked(db)
             cluster.kill()
         async with cluster.running():
-            assert not await value(engine, RESTORED)
-            assert await value(engine, "SELECT count(*) FROM client") == 1000
+            assert not await db.value(RESTORED)
+            assert await db.value("SELECT count(*) FROM client") == 1000
 
 
 async def test_a_recovery_to_an_earlier_moment_under_a_living_process_is_set_aside(cluster: Cluster) -> None:
     """Though every failover is declared to lose nothing, and only the timeline is another one."""
-    async with _witnessed(cluster, lossless=True) as engine:
+    async with _witnessed(cluster, lossless=True) as db:
         async with cluster.running():
-            await _ticked(engine)
-            await engine.dispose()
+            await _ticked(db)
+            await db.engine.dispose()
         cluster.put_copy_back()
         cluster.recover_on_a_new_timeline()
         async with cluster.running():
-            await run(engine, RECOVERED)
-            await engine.dispose()
-            assert await value(engine, "SELECT database_identity = 'restored' FROM installation")
-            assert await value(engine, ROLLED_BACK) == 1
+            await db.run(RECOVERED)
+            await db.engine.dispose()
+            assert await db.value("SELECT database_identity = 'restored' FROM installation")
+            assert await db.value(ROLLED_BACK) == 1
 
 
 async def test_a_new_timeline_is_a_restored_database(cluster: Cluster) -> None:
     """A recovery to a point in time ends on one, and a replica is promoted to one: it may lack what the old had."""
     cluster.recover_on_a_new_timeline()
-    async with cluster.running() as url, _connected(url) as engine:
-        await run(engine, RECOVERED)
-        assert await value(engine, RESTORED)
-        await run(engine, "UPDATE installation SET database_identity = database_identity()")
-        assert not await value(engine, RESTORED)
+    async with cluster.running() as url, open_database(url) as db:
+        await db.run(RECOVERED)
+        assert await db.value(RESTORED)
+        await db.run("UPDATE installation SET database_identity = database_identity()")
+        assert not await db.value(RESTORED)
 
 
 async def test_a_standby_answers_what_reads_and_says_where_changes_are_taken(

@@ -10,8 +10,9 @@ import httpx
 from mailing.access import api_keys as keys
 from mailing.access import users
 from mailing.access.roles import Role
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from secrecy.canaries import Canaries
+from support.database import Database
 
 SAME_SITE = {"Sec-Fetch-Site": "same-origin"}
 ENDS_AT = "2090-01-01T00:00:00Z"
@@ -67,12 +68,10 @@ class People:
         return {"Idempotency-Key": self.canaries.new("Idempotency-Key")}
 
 
-async def give_access(
-    sessions: Sessions, people: People, *, keys_count: int, users_count: int
-) -> list[tuple[str, str]]:
+async def give_access(db: Database, people: People, *, keys_count: int, users_count: int) -> list[tuple[str, str]]:
     """Keys, and users with their passwords."""
     made = []
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         for number in range(keys_count):
             key = await keys.create(session, f"program {number}", by="tests")
             people.keys.append(people.canaries.keep("API key", key))

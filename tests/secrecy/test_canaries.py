@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
 from mailing.settings import Settings
 from secrecy.canaries import Canaries
 from secrecy.echo import Echo, echoing
 from secrecy.people import People, err, give_access, sign_in, sign_in_through_the_provider
 from secrecy.places import Seen, looking
 from secrecy.site import PATIENCE_S, Processes, own_roles, secretive
+from support.database import Database
 from support.mail_server import PostOffice, open_post_office
 from support.processes import until
-from support.rows import run, value
 
 PHONES = 1000
 SECRETS = 50
@@ -36,11 +34,11 @@ class Stage:
     processes: Processes
     people: People
     seen: Seen
-    engine: AsyncEngine
+    db: Database
 
 
 @pytest.fixture
-async def stage(settings: Settings, database_url: str, engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(settings: Settings, database_url: str, db: Database, tmp_path: Path) -> AsyncIterator[Stage]:
     canaries = Canaries(PHONES)
     async with (
         echoing() as echo,
@@ -54,7 +52,7 @@ async def stage(settings: Settings, database_url: str, engine: AsyncEngine, tmp_
         try:
             apis = [await processes.serve("api-json", log_format="json"), await processes.serve("api-console")]
             people = People(apis, canaries, keys=[str(everything.api_key)])
-            yield Stage(canaries, echo, office, processes, people, seen, engine)
+            yield Stage(canaries, echo, office, processes, people, seen, db)
         finally:
             await processes.end()
             await asyncio.gather(*(api.aclose() for api in apis))
@@ -62,11 +60,11 @@ async def stage(settings: Settings, database_url: str, engine: AsyncEngine, tmp_
 
 @pytest.mark.heavy
 @pytest.mark.timeout(600)  # a minute of work; the rest is patience with a busy machine
-async def test_no_secret_phone_or_text_turns_up_where_it_must_not(stage: Stage, sessions: Sessions) -> None:
+async def test_no_secret_phone_or_text_turns_up_where_it_must_not(stage: Stage, db: Database) -> None:
     canaries, people, processes = stage.canaries, stage.people, stage.processes
     texts, unstorable = [canaries.new("text") for _ in range(3)], canaries.new("text")
-    await run(stage.engine, f"ALTER TABLE mailing ADD CHECK (text <> '{unstorable}')")
-    for name, password in await give_access(sessions, people, keys_count=16, users_count=4):
+    await stage.db.run(f"ALTER TABLE mailing ADD CHECK (text <> '{unstorable}')")
+    for name, password in await give_access(db, people, keys_count=16, users_count=4):
         await sign_in(people, name, password)
     await sign_in_through_the_provider(people)
     await import_clients(people)
@@ -91,19 +89,19 @@ async def import_clients(people: People) -> None:
 async def send(stage: Stage, texts: list[str]) -> int:
     """While the database refuses rows, a worker is killed, connections are cut, and the text changes."""
     people, processes = stage.people, stage.processes
-    await run(stage.engine, "ALTER TABLE message ADD CONSTRAINT sabotage CHECK (NOT maybe_accepted) NOT VALID")
+    await stage.db.run("ALTER TABLE message ADD CONSTRAINT sabotage CHECK (NOT maybe_accepted) NOT VALID")
     await processes.start("worker-json", "worker", log_format="json")
     await processes.start("worker-console", "worker")
     mailing = await people.mailing(texts[0])
     await happens(lambda: "result refused" in str(processes.logs))
-    await run(stage.engine, LOSE_LEASES)  # the sweep meets the constraint, too
+    await stage.db.run(LOSE_LEASES)  # the sweep meets the constraint, too
     await happens(lambda: "lease refused" in str(processes.logs))
-    await run(stage.engine, "ALTER TABLE message DROP CONSTRAINT sabotage")
-    await run(stage.engine, LOSE_LEASES)
+    await stage.db.run("ALTER TABLE message DROP CONSTRAINT sabotage")
+    await stage.db.run(LOSE_LEASES)
     await happens(lambda: stage.echo.calls.total() > 200)
     await processes.kill("worker-json")
-    await run(stage.engine, LOSE_LEASES)
-    await run(stage.engine, TERMINATE)
+    await stage.db.run(LOSE_LEASES)
+    await stage.db.run(TERMINATE)
     await people.ask("PATCH", f"/mailing/api/mailings/{mailing}/", json={"text": texts[1]})
     await people.post(f"/mailings/{mailing}/test", json={"phone": people.canaries.phones[0], "text": texts[2]})
     await processes.start("worker-json", "worker", log_format="json")
@@ -113,9 +111,9 @@ async def send(stage: Stage, texts: list[str]) -> int:
 
 async def finished(stage: Stage, mailing: int) -> None:
     async def is_finished() -> bool:
-        found = await value(stage.engine, "SELECT status FROM mailing WHERE id = :id", id=mailing) == "finished"
+        found = await stage.db.value("SELECT status FROM mailing WHERE id = :id", id=mailing) == "finished"
         if not found:
-            await run(stage.engine, LOSE_LEASES)  # of the worker that was killed
+            await stage.db.run(LOSE_LEASES)  # of the worker that was killed
         return bool(found)
 
     await until(is_finished, seconds=PATIENCE_S, every_s=5)

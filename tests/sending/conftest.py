@@ -6,9 +6,9 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from mailing.database.engine import Sessions
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, running_sandbox
+from support.database import Database
 
 
 @pytest.fixture
@@ -32,5 +32,5 @@ def settings(settings: Settings, sandbox: Sandbox) -> Settings:
 
 
 @pytest.fixture
-def campaign(api: httpx.AsyncClient, sessions: Sessions, settings: Settings, sandbox: Sandbox) -> Campaign:
-    return Campaign(api, sessions, settings, sandbox)
+def campaign(api: httpx.AsyncClient, db: Database, settings: Settings, sandbox: Sandbox) -> Campaign:
+    return Campaign(api, db.sessions, settings, sandbox)

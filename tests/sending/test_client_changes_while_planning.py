@@ -5,19 +5,19 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_transfer import import_clients
 from mailing.clients.repository import ClientRepository
 from mailing.clients.schemas import ClientPatch
 from mailing.database.clock import database_now
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, ClientSlice, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
-from support.rows import PLAN_LOCK_WAITS, add_client, add_mailing, comes, run, value
+from support.database import PLAN_LOCK_WAITS, Database
 
 AUDIENCE = Audience([], [], 1_000)
 MESSAGE = "SELECT status, closes_at = '-infinity' AS void, closes_at > now() AS open FROM message"
@@ -48,15 +48,15 @@ CHANGES = {"moved": move, "moved by an import": move_by_import, "opted out": opt
 
 
 @pytest.fixture
-async def client_id(engine: AsyncEngine) -> int:
+async def client_id(db: Database) -> int:
     """In Europe/Moscow."""
-    return await add_client(engine)
+    return await db.add_client()
 
 
 @pytest.fixture
-async def mailing_id(engine: AsyncEngine) -> int:
+async def mailing_id(db: Database) -> int:
     """Not planned yet."""
-    return await add_mailing(engine, is_planned=False)
+    return await db.add_mailing(is_planned=False)
 
 
 async def plan_slice_of(session: AsyncSession, mailing_id: int, part: ClientSlice) -> None:
@@ -67,88 +67,85 @@ async def plan_slice_of(session: AsyncSession, mailing_id: int, part: ClientSlic
 
 @pytest.mark.parametrize("kind", CHANGES)
 async def test_a_change_that_begins_during_a_plan_waits_for_it_and_repairs_what_it_planned(
-    engine: AsyncEngine, sessions: Sessions, client_id: int, mailing_id: int, kind: str
+    db: Database, client_id: int, mailing_id: int, kind: str
 ) -> None:
     async def change() -> None:
-        async with transaction(sessions) as session:
+        async with transaction(db.sessions) as session:
             await CHANGES[kind](session, client_id)
 
-    async with transaction(sessions) as plan:
+    async with transaction(db.sessions) as plan:
         assert await lock_for_plan(plan)
         await plan_slice_of(plan, mailing_id, ClientSlice(0, client_id, ["Europe/Moscow"]))
         changing = asyncio.create_task(change())
-        await comes(engine, PLAN_LOCK_WAITS, 1)
+        await db.comes(PLAN_LOCK_WAITS, 1)
     await changing
-    (message,) = await run(engine, MESSAGE)
+    (message,) = await db.run(MESSAGE)
     moved = kind.startswith("moved")
     assert (message.status, message.void) == ("pending" if moved else "cancelled", moved)
 
 
 @pytest.mark.parametrize("kind", CHANGES)
 async def test_a_plan_that_begins_during_a_change_waits_for_it_and_sees_what_it_changed(
-    engine: AsyncEngine, sessions: Sessions, client_id: int, mailing_id: int, kind: str
+    db: Database, client_id: int, mailing_id: int, kind: str
 ) -> None:
-    async with sessions() as change, change.begin():
+    async with db.sessions() as change, change.begin():
         await CHANGES[kind](change, client_id)
-        planning = asyncio.create_task(plan_mailing(sessions, mailing_id))
-        await comes(engine, PLAN_LOCK_WAITS, 1)
-        assert await value(engine, "SELECT count(*) FROM message") == 0
+        planning = asyncio.create_task(plan_mailing(db.sessions, mailing_id))
+        await db.comes(PLAN_LOCK_WAITS, 1)
+        assert await db.value("SELECT count(*) FROM message") == 0
     await planning
-    await settle_mailing(sessions, mailing_id)
-    planned = await run(engine, MESSAGE)
+    await settle_mailing(db.sessions, mailing_id)
+    planned = await db.run(MESSAGE)
     assert planned == ([("pending", False, True)] if kind.startswith("moved") else [])
 
 
 async def test_a_client_whose_zone_is_new_since_the_zones_were_read_gets_its_message_all_the_same(
-    engine: AsyncEngine, sessions: Sessions, client_id: int, mailing_id: int
+    db: Database, client_id: int, mailing_id: int
 ) -> None:
     """It moved by whatever hand, or it was stored only now under an id that had been given to it before."""
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         part = await next_slice(session, AUDIENCE, after=0, count=10)
         assert part is not None
-    await run(engine, "UPDATE client SET timezone = 'Asia/Tokyo' WHERE id = :id", id=client_id)
-    async with transaction(sessions) as session:
+    await db.run("UPDATE client SET timezone = 'Asia/Tokyo' WHERE id = :id", id=client_id)
+    async with transaction(db.sessions) as session:
         assert await lock_for_plan(session)
         await plan_slice_of(session, mailing_id, part)
-    assert await run(engine, MESSAGE) == [("pending", True, False)]
-    await settle_mailing(sessions, mailing_id)
-    assert await run(engine, MESSAGE) == [("pending", False, True)]
+    assert await db.run(MESSAGE) == [("pending", True, False)]
+    await settle_mailing(db.sessions, mailing_id)
+    assert await db.run(MESSAGE) == [("pending", False, True)]
 
 
 async def test_an_opening_is_not_computed_by_the_zone_from_before_a_change_under_way(
-    engine: AsyncEngine, sessions: Sessions, client_id: int, mailing_id: int
+    db: Database, client_id: int, mailing_id: int
 ) -> None:
-    await plan_mailing(sessions, mailing_id)
-    await run(engine, "UPDATE message SET closes_at = now()")  # its opening is over
-    async with sessions() as change, change.begin():
+    await plan_mailing(db.sessions, mailing_id)
+    await db.run("UPDATE message SET closes_at = now()")  # its opening is over
+    async with db.sessions() as change, change.begin():
         await move(change, client_id)
-        settling = asyncio.create_task(settle_mailing(sessions, mailing_id))
-        await comes(engine, PLAN_LOCK_WAITS, 1)
+        settling = asyncio.create_task(settle_mailing(db.sessions, mailing_id))
+        await db.comes(PLAN_LOCK_WAITS, 1)
     await settling
-    assert await run(engine, MESSAGE) == [("pending", False, True)]
+    assert await db.run(MESSAGE) == [("pending", False, True)]
 
 
-async def test_plans_run_side_by_side_and_so_do_changes(
-    engine: AsyncEngine, sessions: Sessions, client_id: int
-) -> None:
-    neighbour = await add_client(engine, phone="79161234568")
-    async with transaction(sessions) as one, transaction(sessions) as other:
+async def test_plans_run_side_by_side_and_so_do_changes(db: Database, client_id: int) -> None:
+    neighbour = await db.add_client(phone="79161234568")
+    async with transaction(db.sessions) as one, transaction(db.sessions) as other:
         assert await lock_for_plan(one)
         assert await lock_for_plan(other)
-    async with transaction(sessions) as one, transaction(sessions) as other:
+    async with transaction(db.sessions) as one, transaction(db.sessions) as other:
         await opt_out(one, client_id)
         await opt_out(other, neighbour)
 
 
 async def test_a_plan_that_waits_for_a_long_import_lets_the_changes_behind_it_pass(
-    engine: AsyncEngine, sessions: Sessions, client_id: int
+    db: Database, client_id: int
 ) -> None:
-    neighbour = await add_client(engine, phone="79161234568")
-    async with sessions() as long, long.begin():
+    neighbour = await db.add_client(phone="79161234568")
+    async with db.sessions() as long, long.begin():
         await move_by_import(long, client_id)
-        async with transaction(sessions) as plan:
+        async with transaction(db.sessions) as plan:
             waiting = asyncio.create_task(lock_for_plan(plan))
-            await comes(engine, PLAN_LOCK_WAITS, 1)
-            async with transaction(sessions) as session:
-                await opt_out(session, neighbour)
+            await db.comes(PLAN_LOCK_WAITS, 1)
+            await db.commit(opt_out, neighbour)
             assert await waiting is False

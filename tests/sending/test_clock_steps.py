@@ -5,16 +5,14 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import DatabaseClock
-from mailing.database.engine import Sessions
 from mailing.gateway.actions import change_rate
 from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
 from mailing.gateway.repository import autocommit
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from support.campaign import Campaign
-from support.rows import add_mailing, add_messages, run, value
+from support.database import Database
 
 pytestmark = pytest.mark.slow
 
@@ -22,11 +20,11 @@ HOUR = "interval '1 hour'"
 
 
 async def test_slots_given_away_by_a_clock_that_went_back_hold_back_nobody_and_are_not_given_twice(
-    engine: AsyncEngine, sessions: Sessions
+    db: Database,
 ) -> None:
-    async with autocommit(sessions) as session:
+    async with autocommit(db.sessions) as session:
         await change_rate(session, 40, by="test")
-        await run(engine, f"UPDATE gateway SET next_slot_at = clock_timestamp() + {HOUR}")
+        await db.run(f"UPDATE gateway SET next_slot_at = clock_timestamp() + {HOUR}")
         first = await take_slots(session, 8)
         assert first
         assert await take_slots(session, 8) is None, "the next ones follow those, they don't repeat them"
@@ -39,16 +37,14 @@ async def test_slots_given_away_by_a_clock_that_went_back_hold_back_nobody_and_a
 
 
 @pytest.mark.parametrize("lower", [0.01, 1e-300])
-async def test_a_lower_rates_slots_hold_a_higher_rate_back_no_longer(
-    lower: float, engine: AsyncEngine, sessions: Sessions
-) -> None:
-    async with autocommit(sessions) as session:
+async def test_a_lower_rates_slots_hold_a_higher_rate_back_no_longer(lower: float, db: Database) -> None:
+    async with autocommit(db.sessions) as session:
         await change_rate(session, lower, by="test")
         await take_slots(session, 1)
         assert await take_slots(session, 1) is None
         await change_rate(session, 40, by="test")
         assert await take_slots(session, 8)
-    assert await value(engine, "SELECT next_slot_at < clock_timestamp() + interval '3 s' FROM gateway")
+    assert await db.value("SELECT next_slot_at < clock_timestamp() + interval '3 s' FROM gateway")
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -62,74 +58,69 @@ def test_a_worker_follows_the_databases_clock_when_it_steps(hours: int) -> None:
 
 
 async def test_a_mailing_does_not_wait_the_hour_that_the_databases_clock_went_back(
-    campaign: Campaign, engine: AsyncEngine
+    campaign: Campaign, db: Database
 ) -> None:
     await campaign.clients(400)
     async with campaign.working(gateway_rate=40.0):
         mailing_id = await campaign.mailing()
 
         async def calls(more: int) -> None:
-            begun = await value(engine, "SELECT count(*) FROM attempt")
-            while await value(engine, "SELECT count(*) FROM attempt") < begun + more:  # noqa: ASYNC110 - rows tell
+            begun = await db.value("SELECT count(*) FROM attempt")
+            while await db.value("SELECT count(*) FROM attempt") < begun + more:  # noqa: ASYNC110 - rows tell
                 await asyncio.sleep(0.05)
 
         await calls(20)
-        await run(
-            engine,
+        await db.run(
             f"""WITH noted AS (UPDATE installation SET clock_at = clock_timestamp() + {HOUR})
             UPDATE gateway SET next_slot_at = next_slot_at + {HOUR},
-            paused_until = clock_timestamp() + {HOUR}, breaker_window_start = clock_timestamp() + {HOUR}""",
+            paused_until = clock_timestamp() + {HOUR}, breaker_window_start = clock_timestamp() + {HOUR}"""
         )
-        await run(engine, f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
+        await db.run(f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
         async with asyncio.timeout(60):
             await calls(20)
         assert (await campaign.api.patch("/gateway/", json={"rate": 0})).status_code == 200
         assert await campaign.finished(mailing_id) == {"planned": 400, "sent": 400}
 
 
-async def test_what_the_old_time_had_put_ahead_is_put_back_by_as_much(engine: AsyncEngine, sessions: Sessions) -> None:
-    mailing_id = await add_mailing(engine)
-    await add_messages(engine, mailing_id, ["sending", "pending"])
-    await run(engine, f"UPDATE mailing SET plan_heartbeat_at = now() + {HOUR} - interval '9 s'")
-    await run(engine, f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
-    due_at = await run(engine, "SELECT due_at, closes_at FROM message ORDER BY id")
-    await run(
-        engine,
+async def test_what_the_old_time_had_put_ahead_is_put_back_by_as_much(db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    await db.add_messages(mailing_id, ["sending", "pending"])
+    await db.run(f"UPDATE mailing SET plan_heartbeat_at = now() + {HOUR} - interval '9 s'")
+    await db.run(f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
+    due_at = await db.run("SELECT due_at, closes_at FROM message ORDER BY id")
+    await db.run(
         f"""WITH noted AS (UPDATE installation SET clock_at = now() + {HOUR})
         UPDATE gateway SET paused_until = now() + {HOUR} + interval '20 s', breaker_reason_code = 'no_answer',
-        breaker_opened_at = now() + {HOUR} - interval '8 s', breaker_next_probe_at = now() + {HOUR}""",
+        breaker_opened_at = now() + {HOUR} - interval '8 s', breaker_next_probe_at = now() + {HOUR}"""
     )
-    await run(engine, f"INSERT INTO gateway_calls VALUES (now() + {HOUR}, 30, 30), (now() - interval '9 s', 30, 0)")
-    await adjust_to_clock_steps(sessions)
-    state = await run(
-        engine,
+    await db.run(f"INSERT INTO gateway_calls VALUES (now() + {HOUR}, 30, 30), (now() - interval '9 s', 30, 0)")
+    await adjust_to_clock_steps(db.sessions)
+    state = await db.run(
         """SELECT extract(epoch FROM paused_until - now()), extract(epoch FROM now() - breaker_opened_at),
         extract(epoch FROM breaker_next_probe_at - now()), extract(epoch FROM now() - clock_at)
-        FROM gateway CROSS JOIN installation""",
+        FROM gateway CROSS JOIN installation"""
     )
     assert [round(float(seconds), -1) for seconds in state[0]] == [20, 10, 0, 0]
-    assert await value(engine, "SELECT sum(failed) FROM gateway_calls") == 0
-    assert await value(engine, "SELECT lease_until < now() + interval '61 s' FROM message WHERE status = 'sending'")
-    assert await value(engine, "SELECT plan_heartbeat_at < now() FROM mailing")
-    assert await run(engine, "SELECT due_at, closes_at FROM message ORDER BY id") == due_at, "hours are the people's"
+    assert await db.value("SELECT sum(failed) FROM gateway_calls") == 0
+    assert await db.value("SELECT lease_until < now() + interval '61 s' FROM message WHERE status = 'sending'")
+    assert await db.value("SELECT plan_heartbeat_at < now() FROM mailing")
+    assert await db.run("SELECT due_at, closes_at FROM message ORDER BY id") == due_at, "hours are the people's"
 
 
-async def test_a_lease_that_was_taken_after_the_step_is_left_to_its_holder(
-    engine: AsyncEngine, sessions: Sessions
-) -> None:
-    await add_messages(engine, await add_mailing(engine), ["sending"])
-    lease = await value(engine, "SELECT lease_until FROM message")
-    await run(engine, f"UPDATE installation SET clock_at = now() + {HOUR}")
-    await adjust_to_clock_steps(sessions)
-    assert await value(engine, "SELECT lease_until FROM message") == lease
+async def test_a_lease_that_was_taken_after_the_step_is_left_to_its_holder(db: Database) -> None:
+    await db.add_messages(await db.add_mailing(), ["sending"])
+    lease = await db.value("SELECT lease_until FROM message")
+    await db.run(f"UPDATE installation SET clock_at = now() + {HOUR}")
+    await adjust_to_clock_steps(db.sessions)
+    assert await db.value("SELECT lease_until FROM message") == lease
 
 
-async def test_nothing_is_put_back_while_the_clock_goes_on(engine: AsyncEngine, sessions: Sessions) -> None:
+async def test_nothing_is_put_back_while_the_clock_goes_on(db: Database) -> None:
     for _ in range(2):
-        await adjust_to_clock_steps(sessions)
-        await run(engine, "UPDATE gateway SET paused_until = now() + interval '10 min'")
-    await adjust_to_clock_steps(sessions)
-    assert await value(engine, "SELECT paused_until > now() + interval '9 min' FROM gateway")
+        await adjust_to_clock_steps(db.sessions)
+        await db.run("UPDATE gateway SET paused_until = now() + interval '10 min'")
+    await adjust_to_clock_steps(db.sessions)
+    assert await db.value("SELECT paused_until > now() + interval '9 min' FROM gateway")
 
 
 @pytest.mark.parametrize(
@@ -137,12 +128,11 @@ async def test_nothing_is_put_back_while_the_clock_goes_on(engine: AsyncEngine, 
     [("paused_until", "paused_until <= now()"), ("breaker_next_probe_at", "breaker_next_probe_at <= now()")],
 )
 async def test_what_lies_further_ahead_than_anything_puts_it_holds_back_nobody(
-    engine: AsyncEngine, sessions: Sessions, ahead: str, is_over: str
+    db: Database, ahead: str, is_over: str
 ) -> None:
-    await run(
-        engine,
-        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(), breaker_reason_code = 'html'",
+    await db.run(
+        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(), breaker_reason_code = 'html'"
     )
-    await run(engine, f"UPDATE gateway SET {ahead} = now() + {HOUR}")
-    await adjust_to_clock_steps(sessions)
-    assert await value(engine, f"SELECT {is_over} FROM gateway")
+    await db.run(f"UPDATE gateway SET {ahead} = now() + {HOUR}")
+    await adjust_to_clock_steps(db.sessions)
+    assert await db.value(f"SELECT {is_over} FROM gateway")

@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.messages.claim import claim
 from mailing.messages.locks import lock_for_plan
 from mailing.privacy.erasure import allow_again, erase
@@ -17,8 +16,8 @@ from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
 from support.campaign import Campaign
 from support.client_requests import created
+from support.database import LOCK_WAITS, PLAN_LOCK_WAITS, Database
 from support.mailing_requests import in_hours
-from support.rows import LOCK_WAITS, PLAN_LOCK_WAITS, add_client, add_mailing, comes, run, value
 
 ONE, OTHER, THIRD = "79161234567", "79161234568", "79161234569"
 END = """
@@ -35,22 +34,21 @@ REACHED = ("cancelled", "phone_reached")
 class Phones:
     """The clients ONE and OTHER, and a mailing to both that is not planned yet."""
 
-    engine: AsyncEngine
-    sessions: Sessions
+    db: Database
     api: httpx.AsyncClient
     mailing_id: int
 
     async def planned_pair(self) -> tuple[int, int]:
-        first, second = await add_client(self.engine, phone=ONE), await add_client(self.engine, phone=OTHER)
+        first, second = await self.db.add_client(phone=ONE), await self.db.add_client(phone=OTHER)
         await self.plan()
         return first, second
 
     async def plan(self) -> None:
-        await plan_mailing(self.sessions, self.mailing_id)
+        await plan_mailing(self.db.sessions, self.mailing_id)
         await self.settle()
 
     async def settle(self) -> None:
-        await settle_mailing(self.sessions, self.mailing_id)
+        await settle_mailing(self.db.sessions, self.mailing_id)
 
     async def edit(self) -> None:
         answer = await self.api.patch(f"/mailings/{self.mailing_id}/", json={"ends_at": in_hours(40)})
@@ -60,11 +58,11 @@ class Phones:
     async def reached(self, client_id: int, status: str, phone: str = ONE) -> None:
         """Bring the client's message to `status` as calls to `phone` would; pending: with an ambiguous attempt."""
         if status not in {"sending", "pending", "sent"}:
-            await run(self.engine, END, client_id=client_id, status="sending", phone=phone)
-        await run(self.engine, END, client_id=client_id, status=status, phone=phone)
+            await self.db.run(END, client_id=client_id, status="sending", phone=phone)
+        await self.db.run(END, client_id=client_id, status=status, phone=phone)
 
     async def outcomes(self) -> dict[int, tuple[str, str | None]]:
-        return await outcomes(self.engine)
+        return await outcomes(self.db)
 
     async def renumber(self, client_id: int, phone: str) -> None:
         assert (await self.api.patch(f"/clients/{client_id}/", json={"phone": phone})).status_code == 200
@@ -80,16 +78,16 @@ class Phones:
 
 
 @pytest.fixture
-async def phones(engine: AsyncEngine, sessions: Sessions, api: httpx.AsyncClient) -> Phones:
-    return Phones(engine, sessions, api, await add_mailing(engine, is_planned=False))
+async def phones(db: Database, api: httpx.AsyncClient) -> Phones:
+    return Phones(db, api, await db.add_mailing(is_planned=False))
 
 
-async def outcomes(engine: AsyncEngine) -> dict[int, tuple[str, str | None]]:
-    return {row.client_id: (row.status, row.reason_code) for row in await run(engine, MESSAGES)}
+async def outcomes(db: Database) -> dict[int, tuple[str, str | None]]:
+    return {row.client_id: (row.status, row.reason_code) for row in await db.run(MESSAGES)}
 
 
 async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_edit(
-    engine: AsyncEngine, campaign: Campaign
+    db: Database, campaign: Campaign
 ) -> None:
     (first,) = await campaign.clients(1)
     await campaign.clients(1, timezone="Etc/GMT-12")  # half a day away: the mailing goes on
@@ -105,7 +103,7 @@ async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_ed
         assert (await campaign.api.patch(f"/mailings/{mailing_id}/", json=patch)).status_code == 200
         await campaign.reaches(mailing_id, cancelled=1)
     assert [(item["phone"], item["repeats"]) for item in await campaign.sandbox.ledger()] == [(int(phone), 0)]
-    assert (await outcomes(engine))[again] == REACHED
+    assert (await outcomes(db))[again] == REACHED
 
 
 @pytest.mark.parametrize("status", ["sent", "unknown", "pending"])
@@ -121,7 +119,7 @@ async def test_whatever_may_have_arrived_holds_the_phone(phones: Phones, status:
 async def test_a_message_that_never_arrived_leaves_the_phone_to_the_next_client(phones: Phones, status: str) -> None:
     first, second = await phones.planned_pair()
     await phones.reached(first, status)
-    await run(phones.engine, "DELETE FROM client WHERE id = :id", id=first)
+    await phones.db.run("DELETE FROM client WHERE id = :id", id=first)
     await phones.renumber(second, ONE)
     third = (await created(phones.api, phone=OTHER))["id"]
     await phones.edit()
@@ -137,7 +135,7 @@ async def test_while_a_call_to_the_phone_is_under_way_its_next_client_waits(
     await phones.reached(first, "sending")
     await phones.hand_over(first, second)
     await phones.settle()
-    assert await value(phones.engine, "SELECT closes_at = '-infinity' FROM message WHERE client_id = :id", id=second)
+    assert await phones.db.value("SELECT closes_at = '-infinity' FROM message WHERE client_id = :id", id=second)
     await phones.reached(first, end)
     await phones.settle()
     assert (await phones.outcomes())[second] == expected
@@ -153,31 +151,30 @@ async def test_a_message_that_was_stopped_and_sent_to_the_client_s_new_phone_lea
 
 
 async def test_an_erasure_leaves_the_phone_known_to_the_mailing_until_the_retention(phones: Phones) -> None:
-    first = await add_client(phones.engine, phone=ONE)
-    await add_client(phones.engine, phone=OTHER)
+    first = await phones.db.add_client(phone=ONE)
+    await phones.db.add_client(phone=OTHER)
     await phones.plan()
     await phones.reached(first, "sent")
-    await erase(phones.sessions, ONE)
-    await allow_again(phones.sessions, ONE)
+    await erase(phones.db.sessions, ONE)
+    await allow_again(phones.db.sessions, ONE)
     again = (await created(phones.api, phone=ONE))["id"]
     await phones.edit()
     assert (await phones.outcomes())[again] == REACHED
-    assert ONE not in str(await run(phones.engine, "SELECT f::text FROM former_phone f"))
-    async with transaction(phones.sessions) as session:
-        await redact_mailing(session, phones.mailing_id)
-    assert await value(phones.engine, "SELECT count(*) FROM former_phone") == 0
+    assert ONE not in str(await phones.db.run("SELECT f::text FROM former_phone f"))
+    await phones.db.commit(redact_mailing, phones.mailing_id)
+    assert await phones.db.value("SELECT count(*) FROM former_phone") == 0
 
 
 async def test_other_mailings_and_tests_still_reach_the_phone(phones: Phones) -> None:
-    first = await add_client(phones.engine, phone=ONE)
+    first = await phones.db.add_client(phone=ONE)
     await phones.plan()
     await phones.reached(first, "sent")
     await phones.api.delete(f"/clients/{first}/")
     again = (await created(phones.api, phone=ONE))["id"]
     assert (await phones.api.post(f"/mailings/{phones.mailing_id}/test", json={"phone": ONE})).status_code == 201
-    await replace(phones, mailing_id=await add_mailing(phones.engine, is_planned=False)).plan()
+    await replace(phones, mailing_id=await phones.db.add_mailing(is_planned=False)).plan()
     statement = "SELECT status FROM message WHERE client_id = :id"
-    assert [row.status for row in await run(phones.engine, statement, id=again)] == ["pending", "pending"]
+    assert [row.status for row in await phones.db.run(statement, id=again)] == ["pending", "pending"]
 
 
 async def test_the_preview_of_an_edit_leaves_out_whom_the_phone_s_history_excludes(phones: Phones) -> None:
@@ -193,16 +190,16 @@ async def test_the_preview_of_an_edit_leaves_out_whom_the_phone_s_history_exclud
     answer = (await phones.api.post("/mailings/preview", json=body, params={"mailing_id": phones.mailing_id})).json()
     assert (answer["recipients"], answer["excluded"]["unaffected"]) == (1, 1)
     await phones.edit()
-    assert await value(phones.engine, "SELECT pending FROM mailing_counts") == answer["recipients"]
+    assert await phones.db.value("SELECT pending FROM mailing_counts") == answer["recipients"]
 
 
 async def test_two_clients_exchange_their_phones_while_they_are_planned(phones: Phones) -> None:
     """The first client's message is sent beside the plan. The exchange waits for the slice of the second."""
-    first = await add_client(phones.engine, phone=ONE)
+    first = await phones.db.add_client(phone=ONE)
     await phones.plan()
     await phones.reached(first, "sent")
-    second = await add_client(phones.engine, phone=OTHER)
-    async with transaction(phones.sessions) as plan:
+    second = await phones.db.add_client(phone=OTHER)
+    async with transaction(phones.db.sessions) as plan:
         assert await lock_for_plan(plan)
         connection = await plan.connection()
         await connection.exec_driver_sql(
@@ -210,20 +207,19 @@ async def test_two_clients_exchange_their_phones_while_they_are_planned(phones: 
             f" VALUES ({phones.mailing_id}, {second}, now(), now() + interval '1 hour')"
         )
         exchanging = asyncio.create_task(phones.exchange(first, second))
-        await comes(phones.engine, PLAN_LOCK_WAITS, 1)
+        await phones.db.comes(PLAN_LOCK_WAITS, 1)
     await exchanging
-    async with transaction(phones.sessions) as session:
-        assert await claim(session, phones.mailing_id, 10) == []
+    assert await phones.db.commit(claim, phones.mailing_id, 10) == []
     await phones.settle()
     assert await phones.outcomes() == {first: ("sent", None), second: REACHED}
 
 
 async def test_a_claim_under_way_while_the_phone_leaves_is_seen(phones: Phones) -> None:
     first, second = await phones.planned_pair()
-    async with transaction(phones.sessions) as claiming:
+    async with transaction(phones.db.sessions) as claiming:
         assert {message.phone for message in await claim(claiming, phones.mailing_id, 10)} == {ONE, OTHER}
         exchanging = asyncio.create_task(phones.exchange(first, second))
-        await comes(phones.engine, LOCK_WAITS, 1)
+        await phones.db.comes(LOCK_WAITS, 1)
     await exchanging
-    assert await value(phones.engine, "SELECT count(*) FROM former_phone") == 2
-    assert await value(phones.engine, "SELECT bool_and(closes_at = '-infinity') FROM message")
+    assert await phones.db.value("SELECT count(*) FROM former_phone") == 2
+    assert await phones.db.value("SELECT bool_and(closes_at = '-infinity') FROM message")

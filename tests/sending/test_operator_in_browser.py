@@ -10,9 +10,9 @@ from playwright.async_api import Browser, Page, expect
 
 from mailing.access import users
 from mailing.access.roles import Role
-from mailing.database.engine import Sessions, transaction
 from support.browser import CHROMIUM, PASSWORD, WITHOUT, Visitor
 from support.campaign import Campaign
+from support.database import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
@@ -39,9 +39,8 @@ async def page(chromium: Browser) -> Page:
 
 
 @pytest.fixture
-async def anna(page: Page, address: str, sessions: Sessions) -> Operator:
-    async with transaction(sessions) as session:
-        await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
+async def anna(page: Page, address: str, db: Database) -> Operator:
+    await db.commit(users.create, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
     return Operator(page, address, "anna")
 
 

@@ -12,13 +12,12 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from mailing.database.engine import create_engine
 from mailing.process.ports import free_port
 from support.api import running_api
 from support.campaign import Campaign, working
+from support.database import open_database
 from support.processes import is_listening, running, until
 from support.roles import NAMES, PASSWORD, url_as
-from support.rows import value
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -86,9 +85,6 @@ async def test_a_campaign_runs_through_it_and_each_message_is_sent_once(
 
 
 async def test_a_role_without_the_settings_is_refused_with_the_statements_that_it_needs(pooled: str) -> None:
-    engine = create_engine(url_as("mailing_worker", pooled), application="tests", pool_size=1)
-    try:
+    async with open_database(url_as("mailing_worker", pooled)) as worker:
         with pytest.raises(asyncpg.PostgresError, match="ALTER ROLE mailing_worker SET"):
-            await value(engine, "SELECT 1")
-    finally:
-        await engine.dispose()
+            await worker.value("SELECT 1")

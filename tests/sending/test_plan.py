@@ -5,15 +5,14 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import database_now
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.messages.planning import Audience, ClientSlice, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending import plan
 from mailing.sending.plan import plan_mailing
-from support.rows import LOCK_WAITS, add_mailing, comes, run, value
+from support.database import LOCK_WAITS, Database
 
 PLANNED = "SELECT array_agg(client_id ORDER BY client_id) FROM message"
 LOOKED_AT = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'client'"
@@ -26,93 +25,89 @@ MORE_CLIENTS = """
 
 
 @pytest.fixture
-async def mailing_id(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> int:
+async def mailing_id(db: Database, monkeypatch: pytest.MonkeyPatch) -> int:
     """To six clients, in slices of two, each side by side with one other."""
     monkeypatch.setattr(plan, "SLICE", 2)
     monkeypatch.setattr(plan, "ROUND_S", 0)
-    await run(
-        engine,
+    await db.run(
         """INSERT INTO client (phone, operator_code, timezone)
-        SELECT '7916000000' || n, '916', 'UTC' FROM generate_series(1, 6) n""",
+        SELECT '7916000000' || n, '916', 'UTC' FROM generate_series(1, 6) n"""
     )
-    return await add_mailing(engine, is_planned=False)
+    return await db.add_mailing(is_planned=False)
 
 
-async def test_a_slice_that_waits_keeps_its_neighbour_not_waiting_but_edits(
-    engine: AsyncEngine, sessions: Sessions, mailing_id: int
-) -> None:
+async def test_a_slice_that_waits_keeps_its_neighbour_not_waiting_but_edits(db: Database, mailing_id: int) -> None:
     """An edit has its turn soon after, but not at once: the planner may be faster than a process that is woken."""
-    await run(engine, MORE_CLIENTS)
-    async with engine.connect() as other, asyncio.TaskGroup() as tasks:
+    await db.run(MORE_CLIENTS)
+    async with db.engine.connect() as other, asyncio.TaskGroup() as tasks:
         await other.exec_driver_sql("SET LOCAL session_replication_role = replica")  # its triggers would lock counters
         await other.exec_driver_sql(OF_ANOTHER_WORKER.format(mailing_id=mailing_id, client_id=1))
-        tasks.create_task(plan_mailing(sessions, mailing_id))
-        await comes(engine, PLANNED, [3, 4])
-        edit = tasks.create_task(run(engine, EDIT))
-        await comes(engine, LOCK_WAITS, 2)
-        assert await value(engine, "SELECT plan_revision FROM mailing") == 1
+        tasks.create_task(plan_mailing(db.sessions, mailing_id))
+        await db.comes(PLANNED, [3, 4])
+        edit = tasks.create_task(db.run(EDIT))
+        await db.comes(LOCK_WAITS, 2)
+        assert await db.value("SELECT plan_revision FROM mailing") == 1
         assert not edit.done()
         await other.rollback()
-    assert await value(engine, "SELECT plan_revision FROM mailing") == 2
-    planned = await value(engine, PLANNED)
+    assert await db.value("SELECT plan_revision FROM mailing") == 2
+    planned = await db.value(PLANNED)
     assert planned[:4] == [1, 2, 3, 4]
     assert len(planned) < 60, "the edit made the rest of this plan obsolete"
-    assert await value(engine, "SELECT planned_revision FROM mailing") == 0
+    assert await db.value("SELECT planned_revision FROM mailing") == 0
 
 
 async def test_until_a_round_ends_no_slice_waits_for_another(
-    engine: AsyncEngine, sessions: Sessions, mailing_id: int, monkeypatch: pytest.MonkeyPatch
+    db: Database, mailing_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "ROUND_S", 600)
-    async with engine.connect() as other, asyncio.TaskGroup() as tasks:
+    async with db.engine.connect() as other, asyncio.TaskGroup() as tasks:
         await other.exec_driver_sql("SET LOCAL session_replication_role = replica")  # its triggers would lock counters
         await other.exec_driver_sql(OF_ANOTHER_WORKER.format(mailing_id=mailing_id, client_id=1))
-        tasks.create_task(plan_mailing(sessions, mailing_id))
-        await comes(engine, PLANNED, [3, 4, 5, 6])
+        tasks.create_task(plan_mailing(db.sessions, mailing_id))
+        await db.comes(PLANNED, [3, 4, 5, 6])
         await other.rollback()
-    assert await value(engine, PLANNED) == [1, 2, 3, 4, 5, 6]
+    assert await db.value(PLANNED) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("round_s", [0, 600])
 async def test_a_plan_takes_every_slice_to_the_last(
-    engine: AsyncEngine, sessions: Sessions, mailing_id: int, monkeypatch: pytest.MonkeyPatch, round_s: float
+    db: Database, mailing_id: int, monkeypatch: pytest.MonkeyPatch, round_s: float
 ) -> None:
     monkeypatch.setattr(plan, "ROUND_S", round_s)
-    await plan_mailing(sessions, mailing_id)
-    assert await value(engine, PLANNED) == [1, 2, 3, 4, 5, 6]
-    assert await value(engine, "SELECT planned_revision FROM mailing") == 1
+    await plan_mailing(db.sessions, mailing_id)
+    assert await db.value(PLANNED) == [1, 2, 3, 4, 5, 6]
+    assert await db.value("SELECT planned_revision FROM mailing") == 1
 
 
 @pytest.mark.parametrize("counted", [True, False], ids=["before this plan", "during this plan"])
 async def test_messages_that_another_worker_has_planned_are_kept_and_brought_up_to_date(
-    engine: AsyncEngine, sessions: Sessions, mailing_id: int, *, counted: bool
+    db: Database, mailing_id: int, *, counted: bool
 ) -> None:
     """What is committed after the plan has begun was not counted when it began."""
-    await run(engine, OF_ANOTHER_WORKER.format(mailing_id=mailing_id, client_id=3))
-    message_id = await value(engine, "SELECT id FROM message")
+    await db.run(OF_ANOTHER_WORKER.format(mailing_id=mailing_id, client_id=3))
+    message_id = await db.value("SELECT id FROM message")
     if not counted:
-        await run(engine, "UPDATE mailing_counts SET planned = 0, pending = 0")
-    await plan_mailing(sessions, mailing_id)
-    assert await value(engine, PLANNED) == [1, 2, 3, 4, 5, 6]
-    assert await value(engine, "SELECT count(*) FROM message WHERE closes_at > now()") == 6
-    assert await value(engine, "SELECT client_id FROM message WHERE id = :id", id=message_id) == 3
+        await db.run("UPDATE mailing_counts SET planned = 0, pending = 0")
+    await plan_mailing(db.sessions, mailing_id)
+    assert await db.value(PLANNED) == [1, 2, 3, 4, 5, 6]
+    assert await db.value("SELECT count(*) FROM message WHERE closes_at > now()") == 6
+    assert await db.value("SELECT client_id FROM message WHERE id = :id", id=message_id) == 3
 
 
 @pytest.mark.parametrize("audience", [Audience(["few"], [], 30_000), Audience(["few", "none"], ["916"], 30_000)])
 async def test_a_rare_tag_or_code_is_found_without_a_look_at_the_others(
-    engine: AsyncEngine, sessions: Sessions, mailing_id: int, audience: Audience
+    db: Database, mailing_id: int, audience: Audience
 ) -> None:
     """Six clients before 20,000 others, of whom the planner has not heard yet: it takes the tag for everybody's."""
-    await run(engine, "UPDATE client SET tag = 'few'")
-    await run(engine, "ANALYZE client")
-    await run(
-        engine,
+    await db.run("UPDATE client SET tag = 'few'")
+    await db.run("ANALYZE client")
+    await db.run(
         """INSERT INTO client (phone, operator_code, tag, timezone)
         SELECT '79' || lpad(n::text, 9, '0'), '9' || 10 + n % 5, 'tag ' || n % 3, 'UTC'
-        FROM generate_series(1, 20000) n""",
+        FROM generate_series(1, 20000) n"""
     )
     found = ClientSlice(0, 6, ["UTC"])
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         before = await session.scalar(text(LOOKED_AT))
         assert await next_slice(session, audience, after=0, count=20_000) == found
         assert await next_slice(session, audience, after=6, count=20_000) is None

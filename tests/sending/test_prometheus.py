@@ -13,9 +13,7 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
 from mailing.messages.counter_audit import audit_counts
 from mailing.metrics import routes
 from mailing.observability import counters
@@ -23,8 +21,8 @@ from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support import ROOT
 from support.campaign import Campaign
+from support.database import Database
 from support.processes import running, until
-from support.rows import run
 
 PROGRAM = shutil.which("prometheus")
 
@@ -82,7 +80,7 @@ async def firing(http: httpx.AsyncClient) -> set[str]:
 
 
 async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(
-    address: str, campaign: Campaign, sessions: Sessions, engine: AsyncEngine, tmp_path: Path
+    address: str, campaign: Campaign, db: Database, tmp_path: Path
 ) -> None:
     dashboard = json.loads((ROOT / "deploy/grafana/mailing.json").read_text())
     unanswered = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
@@ -90,7 +88,7 @@ async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(
     await campaign.clients(200)
     async with campaign.working(gateway_provider="probe"), prometheus(tmp_path, urlsplit(address).netloc) as http:
         await campaign.finished(await campaign.mailing())
-        await audit_counts(sessions)
+        await audit_counts(db.sessions)
 
         async def are_answered() -> bool:
             unanswered.difference_update([each for each in unanswered if await asked(http, each)])
@@ -106,8 +104,8 @@ async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(
             await until(partial(asked, http, counted), every_s=0.5)
         assert not {"MailingRestored", "MailingNotScraped", "MailingDatabaseAway"} & await firing(http)
 
-        await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
+        await db.run("UPDATE installation SET database_identity = 'elsewhere'")
         restored = 'ALERTS{alertname="MailingRestored", alertstate="firing"}'
         await until(partial(asked, http, restored), every_s=0.5)
-        await run(engine, "UPDATE installation SET database_identity = database_identity()")
+        await db.run("UPDATE installation SET database_identity = database_identity()")
         await until(partial(asked, http, f"absent({restored})"), every_s=0.5)

@@ -8,9 +8,9 @@ from playwright.async_api import Browser, expect
 
 from mailing.access import users
 from mailing.access.roles import Role
-from mailing.database.engine import Sessions, transaction
 from support.browser import CHROMIUM, PASSWORD, WITHOUT, Visitor
 from support.campaign import Campaign
+from support.database import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
@@ -34,12 +34,11 @@ class Person(Visitor):
 
 
 @pytest.fixture
-async def people(address: str, sessions: Sessions, chromium: Browser) -> tuple[Person, Person]:
+async def people(address: str, db: Database, chromium: Browser) -> tuple[Person, Person]:
     """Sign in an editor and a sender."""
     found = []
     for name, role in (("edith", Role.EDITOR), ("sam", Role.SENDER)):
-        async with transaction(sessions) as session:
-            await users.create(session, name, role=role, password=PASSWORD, by="tests")
+        await db.commit(users.create, name, role=role, password=PASSWORD, by="tests")
         context = await chromium.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
         person = Person(await context.new_page(), address, name)
         await person.sign_in("account")

@@ -5,10 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 from msgspec import structs
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import DatabaseClock
-from mailing.database.engine import Sessions, transaction
 from mailing.database.monotonic import ticks
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
@@ -18,7 +16,7 @@ from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, RetryPolicy, lease
 from mailing.sending.context import SendContext
 from mailing.sending.revalidation import Revalidator
 from mailing.settings import MAX_GATEWAY_TIMEOUT_S, Settings
-from support.rows import add_client, add_mailing, add_messages, run
+from support.database import Database
 
 
 @dataclass
@@ -44,25 +42,24 @@ class Held:
 
 
 @pytest.fixture
-async def held(engine: AsyncEngine, sessions: Sessions) -> Held:
+async def held(db: Database) -> Held:
     """Claim a message that may be called."""
-    return await hold(engine, sessions, timeout_s=10)
+    return await hold(db, timeout_s=10)
 
 
-async def hold(engine: AsyncEngine, sessions: Sessions, *, timeout_s: float) -> Held:
-    mailing = await add_mailing(engine)
-    await add_messages(engine, mailing, ["pending"], first_client=await add_client(engine))
+async def hold(db: Database, *, timeout_s: float) -> Held:
+    mailing = await db.add_mailing()
+    await db.add_messages(mailing, ["pending"], first_client=await db.add_client())
     jumping = Jumping()
     gateway = GatewayClient(Probe(Settings()), base_url="http://127.0.0.1:9/v1", timeout_s=timeout_s, concurrency=1)
-    flow_control = FlowControl(sessions, jumping)
+    flow_control = FlowControl(db.sessions, jumping)
     await flow_control.refresh()
     policy = RetryPolicy(hold=False, base_s=5, max_s=600)
     context = SendContext(
-        sessions, sessions, gateway, flow_control, policy, timeout_s=timeout_s, max_jobs=1, ticks=jumping
+        db.sessions, db.sessions, gateway, flow_control, policy, timeout_s=timeout_s, max_jobs=1, ticks=jumping
     )
     at = jumping()
-    async with transaction(sessions) as session:
-        (message,) = await claim(session, mailing, 1, lease_s=context.lease_s)
+    (message,) = await db.commit(claim, mailing, 1, lease_s=context.lease_s)
     revalidator = Revalidator(context)
     revalidator.track([message])
     return Held(revalidator, message, DatabaseClock(message.claimed_at, at, jumping), jumping)
@@ -86,10 +83,10 @@ async def test_after_a_machine_was_suspended_nothing_is_called_before_the_databa
     ids=["the end", "a cancel", "an opt-out"],
 )
 async def test_what_happened_while_a_machine_was_suspended_is_seen_before_a_call(
-    held: Held, engine: AsyncEngine, meanwhile: str
+    held: Held, db: Database, meanwhile: str
 ) -> None:
     held.jumping.by = 20
-    await run(engine, meanwhile)
+    await db.run(meanwhile)
     await held.revalidator.recheck()
     assert not held.may_be_called
 
@@ -109,9 +106,9 @@ async def test_the_end_is_compared_with_the_newest_reading_of_the_databases_cloc
 
 @pytest.mark.parametrize("timeout_s", [0.1, 10, 30, 55, MAX_GATEWAY_TIMEOUT_S])
 async def test_with_every_timeout_a_message_may_be_called_even_after_another_one_had_its_connection(
-    engine: AsyncEngine, sessions: Sessions, timeout_s: float
+    db: Database, timeout_s: float
 ) -> None:
-    held = await hold(engine, sessions, timeout_s=timeout_s)
+    held = await hold(db, timeout_s=timeout_s)
     assert held.may_be_called
     held.jumping.by = timeout_s
     await held.revalidator.recheck()

@@ -6,12 +6,9 @@ import re
 import asyncpg
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.clients.upload.schemas import UploadStatus
-from mailing.database import engine as engine_
-from mailing.database.engine import Sessions, create_engine
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability.counters import CALLS, WorkerCounters
 from mailing.privacy.retention import redact_old
@@ -20,9 +17,9 @@ from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
 from support.campaign import Campaign
+from support.database import Database, open_database
 from support.mail_server import open_post_office
 from support.roles import NAMES, ROLES, url_as
-from support.rows import add_mailing, add_messages, run, value
 from support.uploads import confirmed, file_of, upload_of
 
 FORBIDDEN = {
@@ -101,22 +98,19 @@ async def test_with_their_own_roles_api_and_worker_send_a_mailing_and_all_that_p
 
 
 async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
-    settings: Settings, engine: AsyncEngine, sessions: Sessions
+    settings: Settings, db: Database
 ) -> None:
-    old = await add_mailing(engine, text="Your code is 1234")
-    await add_messages(engine, old, ["sent", "failed"])
-    await run(engine, LONG_OVER)
-    upload = await confirmed(sessions, file_of(10, bad=1))
-    opt_outs = await confirmed(sessions, b"phone,opted_out\n79160000001,yes\n79039999999,yes\n")
+    old = await db.add_mailing(text="Your code is 1234")
+    await db.add_messages(old, ["sent", "failed"])
+    await db.run(LONG_OVER)
+    upload = await confirmed(db, file_of(10, bad=1))
+    opt_outs = await confirmed(db, b"phone,opted_out\n79160000001,yes\n79039999999,yes\n")
     async with open_post_office() as office:
         reporting = replace(
             settings, retention_days=30, report_to="ops@example.org", report_time="00:00", smtp_port=office.port
         )
-        restricted = create_engine(
-            url_as("mailing_worker", str(settings.database_url)), application="tests", pool_size=2
-        )
-        try:
-            own = engine_.sessions(restricted)
+        async with open_database(url_as("mailing_worker", str(settings.database_url)), pool_size=2) as restricted:
+            own = restricted.sessions
             await redact_old(own, reporting)
             await audit_counts(own)
             await import_upload(own, asyncio.Event(), upload)
@@ -127,19 +121,17 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
             tallies = WorkerCounters()
             tallies.add(CALLS, "accepted")
             await tallies.flush(own)
-        finally:
-            await restricted.dispose()
-    assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.redacted'") == "retention"
-    assert await value(engine, "SELECT sum(drift) FROM counter_audit") == 0
-    assert [(await upload_of(sessions, each)).status for each in (upload, opt_outs)] == [UploadStatus.done] * 2
-    assert await value(engine, "SELECT opted_out FROM upload ORDER BY id DESC LIMIT 1") == 2
-    assert await value(engine, "SELECT count(*) FROM worker_counter") == 1
-    assert await value(engine, "SELECT count(*) FROM report WHERE sent_at IS NOT NULL") == len(office.mails)
+    assert await db.value("SELECT actor FROM event WHERE kind = 'mailing.redacted'") == "retention"
+    assert await db.value("SELECT sum(drift) FROM counter_audit") == 0
+    assert [(await upload_of(db, each)).status for each in (upload, opt_outs)] == [UploadStatus.done] * 2
+    assert await db.value("SELECT opted_out FROM upload ORDER BY id DESC LIMIT 1") == 2
+    assert await db.value("SELECT count(*) FROM worker_counter") == 1
+    assert await db.value("SELECT count(*) FROM report WHERE sent_at IS NOT NULL") == len(office.mails)
 
 
-async def test_every_table_of_the_schema_has_its_place_in_the_roles(engine: AsyncEngine) -> None:
-    tables = await value(
-        engine, "SELECT array_agg(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+async def test_every_table_of_the_schema_has_its_place_in_the_roles(db: Database) -> None:
+    tables = await db.value(
+        "SELECT array_agg(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
     )
     named = set(re.findall(r"[a-z_]+", re.sub("--.*", "", ROLES.read_text("utf-8"))))
     assert set(tables) - named == set()

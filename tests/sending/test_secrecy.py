@@ -2,11 +2,10 @@
 
 import httpx
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from support.campaign import Campaign
+from support.database import Database
 from support.logs import logged
-from support.rows import run
 
 Api = httpx.AsyncClient
 
@@ -18,10 +17,10 @@ STRANGER = "canary-of-a-stranger"
 SECRETS = (*PHONES, "canary")
 
 
-async def test_no_phone_text_or_token_is_logged_or_told_in_a_refusal(campaign: Campaign, engine: AsyncEngine) -> None:
+async def test_no_phone_text_or_token_is_logged_or_told_in_a_refusal(campaign: Campaign, db: Database) -> None:
     """Also where the database refuses a row and repeats it, and where the gateway fails and answers garbage."""
     with logged(replace(campaign.settings, gateway_token=TOKEN)) as lines:
-        refusals = await refused(campaign.api, engine)
+        refusals = await refused(campaign.api, db)
         for phone in PHONES:
             await campaign.api.post("/clients/", json={"phone": phone, "timezone": "UTC"})
         await campaign.sandbox.behave(error_500=0.3, garbage=0.2, drop=0.2, seed=3)
@@ -35,9 +34,9 @@ async def test_no_phone_text_or_token_is_logged_or_told_in_a_refusal(campaign: C
     assert [secret for secret in (*SECRETS, str(campaign.settings.api_key)) if secret in told + refusals] == []
 
 
-async def refused(api: Api, engine: AsyncEngine) -> str:
+async def refused(api: Api, db: Database) -> str:
     """Everything that a caller can do wrong with them, and what is answered."""
-    await run(engine, f"ALTER TABLE mailing ADD CHECK (text <> '{BROKEN_TEXT}')")
+    await db.run(f"ALTER TABLE mailing ADD CHECK (text <> '{BROKEN_TEXT}')")
     mailing = {"text": BROKEN_TEXT, "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
     first = {"phone": PHONES[0], "timezone": "UTC"}
     await api.post("/clients/", json=first)

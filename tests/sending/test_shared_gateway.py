@@ -6,9 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
 from mailing.gateway.actions import change_rate, probe
 from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, take_probe
 from mailing.gateway.flow_control import FlowControl, Permit
@@ -17,8 +15,8 @@ from mailing.gateway.repository import autocommit, read
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.sending.revalidation import MAX_CHECK_AGE_S
 from support.campaign import Campaign
+from support.database import Database
 from support.processes import becomes
-from support.rows import run
 
 pytestmark = pytest.mark.slow
 
@@ -51,10 +49,10 @@ def most_in_a_second(instants: list[datetime]) -> int:
     return max(sum(first <= each < first + second for each in instants) for first in instants)
 
 
-async def test_three_gates_together_never_let_more_through_in_a_second_than_the_rate(sessions: Sessions) -> None:
-    async with autocommit(sessions) as session:
+async def test_three_gates_together_never_let_more_through_in_a_second_than_the_rate(db: Database) -> None:
+    async with autocommit(db.sessions) as session:
         await change_rate(session, 40, by="test")
-    workers = [FlowControl(sessions) for _ in range(3)]
+    workers = [FlowControl(db.sessions) for _ in range(3)]
     passed: list[float] = []
 
     async def use(flow_control: FlowControl, first: int) -> None:
@@ -177,13 +175,13 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(campaig
     assert [kind for kind in kinds if kind.startswith("gateway")] == ["gateway.stopped", "gateway.started"]
 
 
-async def test_one_of_many_workers_gets_the_probe(sessions: Sessions) -> None:
-    async with autocommit(sessions) as session:
+async def test_one_of_many_workers_gets_the_probe(db: Database) -> None:
+    async with autocommit(db.sessions) as session:
         await report(session, CallStats(calls=1, failed=1, reason=UNAUTHORIZED, misconfigured=True))
         await probe(session, by="test")
 
     async def take() -> bool:
-        async with autocommit(sessions) as session:
+        async with autocommit(db.sessions) as session:
             return await take_probe(session)
 
     assert sum(await asyncio.gather(*(take() for _ in range(8)))) == 1
@@ -191,49 +189,47 @@ async def test_one_of_many_workers_gets_the_probe(sessions: Sessions) -> None:
 
 @pytest.mark.parametrize(("open_for_s", "pause_s"), [(5, 5), (40, 5), (60, 7.5), (240, 30), (3600, 60)])
 async def test_probes_become_rarer_the_longer_the_breaker_is_open(
-    campaign: Campaign, sessions: Sessions, open_for_s: int, pause_s: float
+    campaign: Campaign, db: Database, open_for_s: int, pause_s: float
 ) -> None:
     await campaign.rows(
         """UPDATE gateway SET breaker_reason_code = 'connection_refused', breaker_next_probe_at = now(),
            breaker_opened_at = now() - make_interval(secs => :secs)""",
         secs=open_for_s,
     )
-    async with autocommit(sessions) as session:
+    async with autocommit(db.sessions) as session:
         assert await take_probe(session)
     left_s = await campaign.value("SELECT extract(epoch FROM breaker_next_probe_at - now()) FROM gateway")
     assert pause_s - 1 < left_s <= pause_s + 0.1
 
 
 async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls(
-    campaign: Campaign, sessions: Sessions
+    campaign: Campaign, db: Database
 ) -> None:
     await campaign.rows("""
         INSERT INTO gateway_calls SELECT date_bin('5 s', now() - n * interval '5 s', 'epoch'), 5000, 10
         FROM generate_series(1, 5) n""")
-    async with autocommit(sessions) as session:
+    async with autocommit(db.sessions) as session:
         await report(session, CallStats(calls=19, failed=19, reason=REFUSED))
         assert (await read(session)).breaker_opened_at is None
         await report(session, CallStats(calls=1, failed=1, reason=REFUSED))
         assert (await read(session)).breaker_opened_at is not None
 
 
-async def test_calls_from_before_the_breaker_closed_do_not_open_it_again(sessions: Sessions) -> None:
-    async with autocommit(sessions) as session:
+async def test_calls_from_before_the_breaker_closed_do_not_open_it_again(db: Database) -> None:
+    async with autocommit(db.sessions) as session:
         await report(session, CallStats(calls=30, failed=30, reason=REFUSED))
         await close_breaker(session)
         await report(session, CallStats(calls=10, failed=6, reason=REFUSED))
         assert (await read(session)).breaker_opened_at is None
 
 
-async def test_what_was_seen_is_not_lost_when_the_report_fails(
-    campaign: Campaign, engine: AsyncEngine, sessions: Sessions
-) -> None:
-    flow_control = FlowControl(sessions)
-    await run(engine, "ALTER TABLE gateway_calls RENAME TO hidden")
+async def test_what_was_seen_is_not_lost_when_the_report_fails(campaign: Campaign, db: Database) -> None:
+    flow_control = FlowControl(db.sessions)
+    await db.run("ALTER TABLE gateway_calls RENAME TO hidden")
     flow_control.record(Answer(Outcome.accepted, 200, 0), probe=False)
     with pytest.raises(Exception, match="gateway_calls"):
         await flow_control.refresh()
-    await run(engine, "ALTER TABLE hidden RENAME TO gateway_calls")
+    await db.run("ALTER TABLE hidden RENAME TO gateway_calls")
     await flow_control.refresh()
     assert (await gateway(campaign))["last_30_s"]["calls"] == 1
 
@@ -246,10 +242,8 @@ async def test_what_was_seen_is_not_lost_when_the_report_fails(
     ],
     ids=["a wrong token", "a pause"],
 )
-async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(
-    sessions: Sessions, answer: Answer
-) -> None:
-    flow_control = FlowControl(sessions)
+async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(db: Database, answer: Answer) -> None:
+    flow_control = FlowControl(db.sessions)
     await flow_control.refresh()
     assert flow_control.may_call(probe=False)
     flow_control.record(answer, probe=False)

@@ -5,40 +5,39 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import Sessions, raw_connection, transaction
+from mailing.database.engine import raw_connection, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage, claim, next_due, still_allowed
 from mailing.messages.results import Called, CallResult, Transition, record
 from mailing.messages.states import MessageStatus
 from support.campaign import Campaign
+from support.database import Database
 from support.index_entries import IndexEntries
 from support.query_plans import executed, nodes, parsed, scans, statements
 
 BATCH = 500
 
 
-async def test_a_batch_costs_two_statements_in_two_transactions(campaign: Campaign, sessions: Sessions) -> None:
+async def test_a_batch_costs_two_statements_in_two_transactions(campaign: Campaign, db: Database) -> None:
     """With BEGIN and COMMIT that is 6 for 500 messages, 0.012 each; nothing in between grows with their number."""
     await campaign.clients(BATCH)
     await _insert_due_messages(campaign)
     with executed() as ran:
-        async with transaction(sessions) as session:
-            claimed = await claim(session, 1, BATCH)
+        claimed = await db.commit(claim, 1, BATCH)
         results = [_accepted(message) for message in claimed]
-        async with transaction(sessions) as session:
-            recorded = await record(session, results, mailing_id=1, revision=1)
+        recorded = await db.commit(record, results, mailing_id=1, revision=1)
     assert (len(claimed), recorded.moved, len(ran)) == (BATCH, BATCH, 2)
     assert (len(ran) + 4) / BATCH <= 0.02
     assert await campaign.counts(1) == {"planned": BATCH, "sent": BATCH}
 
 
-async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Campaign, engine: AsyncEngine) -> None:
+async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Campaign, db: Database) -> None:
     await campaign.clients(20_000)
     await _insert_due_messages(campaign)
     await campaign.rows("UPDATE message SET due_at = now() + client_id * interval '1 s' WHERE id % 20 > 0")
-    found = await scans(engine, partial(claim, mailing_id=1, count=500))
+    found = await scans(db.engine, partial(claim, mailing_id=1, count=500))
     of_rows = [node for node in found if node.get("Relation Name") in {"message", "client"}]
     assert {node.get("Index Name") for node in of_rows} - {None} == {"message_due", "message_pkey", "client_pkey"}
     assert "Seq Scan" not in {node["Node Type"] for node in of_rows}
@@ -46,7 +45,7 @@ async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Camp
 
 
 async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_say(
-    campaign: Campaign, engine: AsyncEngine, sessions: Sessions
+    campaign: Campaign, db: Database
 ) -> None:
     """As a worker runs it, by a plan kept for any values, where the statistics are of a moment without sending."""
     await campaign.clients(20_000)
@@ -56,8 +55,8 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
         accepted = [_accepted(message) for message in await claim(session, 1, BATCH)]
         await record(session, accepted, mailing_id=1, revision=1)
 
-    statement, values = (await statements(engine, claim_and_record))[-1]
-    async with sessions() as session:
+    statement, values = (await statements(db.engine, claim_and_record))[-1]
+    async with db.sessions() as session:
         await session.execute(text("ANALYZE"))
         connection = await raw_connection(session)
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
@@ -74,72 +73,67 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
             assert node["Plans"][1]["Node Type"] != "CTE Scan", "all results are read for each message"
 
 
-async def test_a_message_writes_nine_index_entries_from_its_plan_to_its_end(
-    campaign: Campaign, sessions: Sessions
-) -> None:
+async def test_a_message_writes_nine_index_entries_from_its_plan_to_its_end(campaign: Campaign, db: Database) -> None:
     await campaign.clients(BATCH)
-    entries = IndexEntries(sessions, "message", "attempt")
+    entries = IndexEntries(db.sessions, "message", "attempt")
     await entries.written()
     await _insert_due_messages(campaign)
     planned = await entries.written()
     claims: dict[int, list[ClaimedMessage]] = {}
     for mailing_id in (1, 2):
-        async with transaction(sessions) as session:
-            claims[mailing_id] = await claim(session, mailing_id, BATCH)
+        claims[mailing_id] = await db.commit(claim, mailing_id, BATCH)
     claimed = await entries.written()
     for mailing_id, messages in claims.items():
-        async with transaction(sessions) as session:
+        async with transaction(db.sessions) as session:
             accepted = [_accepted(message) for message in messages]
             await record(session, accepted, mailing_id=mailing_id, revision=1)
     recorded = await entries.written()
     assert [written / (2 * BATCH) for written in (planned, claimed, recorded)] == [4, 0, 5]
 
 
-async def test_no_statement_of_dispatch_reads_more_beside_finished_messages(
-    campaign: Campaign, sessions: Sessions
-) -> None:
+async def test_no_statement_of_dispatch_reads_more_beside_finished_messages(campaign: Campaign, db: Database) -> None:
     """Triggers included: what PostgreSQL itself counted, for a batch alone and beside 400 times as many sent ones."""
     await campaign.clients(2 * BATCH)
     await _insert_due_messages(campaign)
-    alone = await _rows_read_by_a_batch(sessions)
+    alone = await _rows_read_by_a_batch(db)
     await campaign.rows("""
         INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, due_at, closes_at, phone,
             finished_at)
         SELECT 1, 1000000 + n, 'sent', 1, 1, now(), now() + interval '1 h', '79160000000', now()
         FROM generate_series(1, 400 * 500) n""")
-    beside_many = await _rows_read_by_a_batch(sessions)
+    beside_many = await _rows_read_by_a_batch(db)
     assert alone >= BATCH
     assert beside_many <= 1.5 * alone
 
 
-async def _rows_read_by_a_batch(sessions: Sessions) -> int:
+async def _rows_read_by_a_batch(db: Database) -> int:
     """Claimed, looked at again, recorded, and the next one's time asked for."""
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         await session.execute(text("ANALYZE"))
-    before = await _rows_read(sessions)
-    async with _told(sessions) as session:
+    before = await _rows_read(db)
+    async with _told(db) as session:
         claimed = await claim(session, 1, BATCH)
-    async with _told(sessions) as session:
+    async with _told(db) as session:
         allowed, _ = await still_allowed(session, [message.id for message in claimed])
-    async with _told(sessions) as session:
+    async with _told(db) as session:
         recorded = await record(session, [_accepted(message) for message in claimed], mailing_id=1, revision=1)
-    async with _told(sessions) as session:
+    async with _told(db) as session:
         await next_due(session, 1)
     assert (len(claimed), len(allowed), recorded.moved) == (BATCH, BATCH, BATCH)
-    return await _rows_read(sessions) - before
+    return await _rows_read(db) - before
 
 
 @asynccontextmanager
-async def _told(sessions: Sessions) -> AsyncIterator[AsyncSession]:
+async def _told(db: Database) -> AsyncIterator[AsyncSession]:
     """Run a transaction whose reads are in PostgreSQL's statistics as soon as it has ended."""
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         yield session
         await session.execute(text("SELECT pg_stat_force_next_flush()"))
 
 
-async def _rows_read(sessions: Sessions) -> int:
+async def _rows_read(db: Database) -> int:
     """By sequential scans, and entries of indexes."""
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         return int(
             await session.scalar(
                 text("""SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)

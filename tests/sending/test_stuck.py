@@ -6,13 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from support.campaign import Campaign, working
+from support.database import Database
 from support.faulty_worker import supervised_worker, worker
 from support.processes import until
 from support.proxy import proxy
-from support.rows import add_mailing, add_messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -57,11 +56,11 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
 
 
 async def test_a_worker_frozen_in_a_transaction_frees_its_locks_for_the_others(
-    campaign: Campaign, engine: AsyncEngine, tmp_path: Path
+    campaign: Campaign, db: Database, tmp_path: Path
 ) -> None:
     clients = await campaign.clients(50)
-    mailing = await add_mailing(engine)
-    await add_messages(engine, mailing, ["pending"] * 50, first_client=clients[0])
+    mailing = await db.add_mailing()
+    await db.add_messages(mailing, ["pending"] * 50, first_client=clients[0])
     async with worker(campaign.settings, tmp_path, *USUAL, "claim.inside", "freeze") as frozen:
         await campaign.until_found(LOCKED)
         async with campaign.working():
@@ -108,11 +107,11 @@ async def test_a_worker_sends_again_when_the_database_is_back(campaign: Campaign
         assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 
 
-async def test_a_row_that_somebody_holds_locked_stops_no_other_one(campaign: Campaign, engine: AsyncEngine) -> None:
+async def test_a_row_that_somebody_holds_locked_stops_no_other_one(campaign: Campaign, db: Database) -> None:
     clients = await campaign.clients(10)
-    mailing = await add_mailing(engine)
-    held, *_ = await add_messages(engine, mailing, ["pending"] * 10, first_client=clients[0])
-    async with engine.begin() as holder:
+    mailing = await db.add_mailing()
+    held, *_ = await db.add_messages(mailing, ["pending"] * 10, first_client=clients[0])
+    async with db.engine.begin() as holder:
         await holder.exec_driver_sql(f"SELECT FROM message WHERE id = {held} FOR UPDATE")
         async with campaign.working():
             await campaign.reaches(mailing, sent=9)

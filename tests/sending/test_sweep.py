@@ -1,52 +1,47 @@
 """What the sweep wakes, and how often."""
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
 from mailing.messages.leases import RetryPolicy
 from mailing.sending import sweep as sweeping
 from mailing.sending.sweep import sweep
-from support.rows import add_client, add_mailing, add_messages, run
+from support.database import Database
 
 WOKEN = "SELECT task_name, CAST(args->>'mailing_id' AS int) FROM procrastinate_jobs ORDER BY id"
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 
 
-async def due_mailings(engine: AsyncEngine, count: int) -> list[int]:
-    client = await add_client(engine)
-    mailings = [await add_mailing(engine) for _ in range(count)]
+async def due_mailings(db: Database, count: int) -> list[int]:
+    client = await db.add_client()
+    mailings = [await db.add_mailing() for _ in range(count)]
     for mailing in mailings:
-        await add_messages(engine, mailing, ["pending"], first_client=client)
+        await db.add_messages(mailing, ["pending"], first_client=client)
     return mailings
 
 
 async def test_every_mailing_with_work_is_woken_once_however_many_slices_there_are(
-    engine: AsyncEngine, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeping, "AT_ONCE", 2)
-    mailings = await due_mailings(engine, 5)
+    mailings = await due_mailings(db, 5)
     for _ in range(2):
-        await sweep(sessions, POLICY)
-        assert await run(engine, WOKEN) == [("send_mailing", mailing) for mailing in mailings]
+        await sweep(db.sessions, POLICY)
+        assert await db.run(WOKEN) == [("send_mailing", mailing) for mailing in mailings]
 
 
-async def test_a_mailing_whose_job_waits_for_its_place_is_not_woken_again(
-    engine: AsyncEngine, sessions: Sessions
-) -> None:
+async def test_a_mailing_whose_job_waits_for_its_place_is_not_woken_again(db: Database) -> None:
     """Whatever lane the job is of, and whenever it was enqueued for."""
-    (mailing,) = await due_mailings(engine, 1)
-    await sweep(sessions, POLICY)
-    await run(
-        engine,
+    (mailing,) = await due_mailings(db, 1)
+    await sweep(db.sessions, POLICY)
+    await db.run(
         """UPDATE procrastinate_jobs
-           SET queueing_lock = queueing_lock || '@1', scheduled_at = now(), args = args || '{"lane": 3}'""",
+           SET queueing_lock = queueing_lock || '@1', scheduled_at = now(), args = args || '{"lane": 3}'"""
     )
-    await sweep(sessions, POLICY)
-    assert await run(engine, WOKEN) == [("send_mailing", mailing)]
+    await sweep(db.sessions, POLICY)
+    assert await db.run(WOKEN) == [("send_mailing", mailing)]
 
 
-async def test_what_this_process_is_sending_is_not_woken_by_itself(engine: AsyncEngine, sessions: Sessions) -> None:
-    mailings = await due_mailings(engine, 3)
-    await sweep(sessions, POLICY, {mailings[1]})
-    assert await run(engine, WOKEN) == [("send_mailing", mailings[0]), ("send_mailing", mailings[2])]
+async def test_what_this_process_is_sending_is_not_woken_by_itself(db: Database) -> None:
+    mailings = await due_mailings(db, 3)
+    await sweep(db.sessions, POLICY, {mailings[1]})
+    assert await db.run(WOKEN) == [("send_mailing", mailings[0]), ("send_mailing", mailings[2])]

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mailing.database.engine import Sessions
 from mailing.process.ports import free_port
 from mailing.sending.recording import BATCH
 from support.campaign import ApiCaller
 from support.commands import mailing, running_command
+from support.database import Database
 from support.forks import Fork
 from support.kannel import MISSING, NUMBER, Kannel, is_installed, kannel_in
 from support.processes import clean_environment, until, until_ready
@@ -88,12 +88,12 @@ async def site(database_url: str, kannel: Kannel, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.fixture
-async def campaign(site: Site, sessions: Sessions) -> AsyncIterator[ApiCaller]:
+async def campaign(site: Site, db: Database) -> AsyncIterator[ApiCaller]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(
         base_url=f"{site.url}/mailing/api", headers=headers, trust_env=False, timeout=30, follow_redirects=True
     ) as api:
-        yield ApiCaller(api, sessions)
+        yield ApiCaller(api, db.sessions)
 
 
 async def test_a_thousand_are_delivered_and_every_figure_agrees_with_kannel_s_log(

@@ -7,16 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import timezones
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.mailings.repository import planned_by_other_rules
 from mailing.sending.plan import plan_mailing
 from mailing.sending.timezone_rules import apply_rules
 from mailing.timezones import rules_version, zone_named
 from support.campaign import Campaign
-from support.rows import run, value
+from support.database import Database
 
 MOVED, OTHER = "Europe/Moscow", "Europe/Minsk"  # UTC+3 both
 PLACES = "SELECT client_id, xmin::text AS version FROM message ORDER BY client_id"
@@ -57,42 +56,42 @@ async def planned(campaign: Campaign, *, start: str, end: str) -> int:
     return mailing_id
 
 
-async def versions(engine: AsyncEngine) -> dict[int, str]:
-    return {row.client_id: row.version for row in await run(engine, PLACES)}
+async def versions(db: Database) -> dict[int, str]:
+    return {row.client_id: row.version for row in await db.run(PLACES)}
 
 
 async def test_windows_are_recomputed_where_the_new_rules_move_them_and_nowhere_else(
-    engine: AsyncEngine, campaign: Campaign, sessions: Sessions, moscow_moves: pytest.MonkeyPatch
+    db: Database, campaign: Campaign, moscow_moves: pytest.MonkeyPatch
 ) -> None:
     (moved,) = await campaign.clients(1, timezone=MOVED)
     (other,) = await campaign.clients(1, timezone=OTHER)
     mailing_id = await planned(campaign, start=wall(4), end=wall(8))
     due = "SELECT due_at FROM message WHERE client_id = :id"
-    before, versions_before = await value(engine, due, id=moved), await versions(engine)
+    before, versions_before = await db.value(due, id=moved), await versions(db)
     old_rules = rules_version()
-    await apply_rules(sessions)
-    assert await versions(engine) == versions_before, "the same rules change nothing"
+    await apply_rules(db.sessions)
+    assert await versions(db) == versions_before, "the same rules change nothing"
     restart_with_changed_rules(moscow_moves)
-    await apply_rules(sessions)
-    assert await value(engine, due, id=moved) == before - timedelta(hours=2)
-    assert (await versions(engine))[other] == versions_before[other]
-    assert await value(engine, "SELECT timezone_rules FROM mailing") == rules_version() != old_rules
-    async with transaction(sessions) as session:
+    await apply_rules(db.sessions)
+    assert await db.value(due, id=moved) == before - timedelta(hours=2)
+    assert (await versions(db))[other] == versions_before[other]
+    assert await db.value("SELECT timezone_rules FROM mailing") == rules_version() != old_rules
+    async with transaction(db.sessions) as session:
         assert await planned_by_other_rules(session, rules_version(), only_older=False) == []
         assert await planned_by_other_rules(session, "1999a-0", only_older=True) == []
         assert await planned_by_other_rules(session, "9999a-0", only_older=True) == [mailing_id]
 
 
 async def test_a_message_whose_hours_no_longer_come_before_the_end_expires(
-    engine: AsyncEngine, campaign: Campaign, sessions: Sessions, moscow_moves: pytest.MonkeyPatch
+    db: Database, campaign: Campaign, moscow_moves: pytest.MonkeyPatch
 ) -> None:
     await campaign.clients(1, timezone=MOVED)
     mailing_id = await campaign.mailing(local_window={"start": wall(-1), "end": wall(1)}, lasts_s=6 * 3600)
-    await plan_mailing(sessions, mailing_id)
-    await run(engine, "UPDATE message SET due_at = now() + interval '30 min', wait_reason = 'retry'")
+    await plan_mailing(db.sessions, mailing_id)
+    await db.run("UPDATE message SET due_at = now() + interval '30 min', wait_reason = 'retry'")
     restart_with_changed_rules(moscow_moves)
-    await apply_rules(sessions)
-    status, reason = (await run(engine, "SELECT status, reason_code FROM message"))[0]
+    await apply_rules(db.sessions)
+    status, reason = (await db.run("SELECT status, reason_code FROM message"))[0]
     assert (status, reason) == ("expired", "no_window")
 
 

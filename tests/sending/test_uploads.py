@@ -4,12 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
 from support.campaign import Campaign
+from support.database import Database
 from support.faulty_worker import worker
-from support.rows import add_client
 from support.uploads import confirmed, file_of, upload_of
 
 pytestmark = pytest.mark.slow
@@ -21,30 +19,30 @@ WAITS = """
 
 
 async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_left(
-    campaign: Campaign, sessions: Sessions
+    campaign: Campaign, db: Database
 ) -> None:
-    left = await confirmed(sessions, file_of(10, bad=1))
+    left = await confirmed(db, file_of(10, bad=1))
     await campaign.rows("UPDATE upload SET status = 'importing', attempts = 1, lease_until = now() - interval '1 s'")
     await campaign.rows("DELETE FROM procrastinate_jobs")
-    await confirmed(sessions, file_of(20))
+    await confirmed(db, file_of(20))
     async with campaign.working():
         await campaign.until_found(ALL_DONE)
-    assert (await upload_of(sessions, left)).rejected == 1
+    assert (await upload_of(db, left)).rejected == 1
     assert await campaign.value("SELECT count(*) FROM client") == 20
 
 
 @pytest.mark.timeout(300)
 async def test_uploads_that_wait_for_a_lock_hold_neither_the_sending_back_nor_end_the_worker(
-    campaign: Campaign, engine: AsyncEngine, sessions: Sessions, tmp_path: Path
+    campaign: Campaign, db: Database, tmp_path: Path
 ) -> None:
     """More of them than a worker has connections, for longer than it goes without an answer of its database."""
     database_s = 6
     await campaign.clients(20, tag="sent to")
-    locked = await add_client(engine, phone="79160000000")
+    locked = await db.add_client(phone="79160000000")
     for n in range(12):
-        await confirmed(sessions, file_of(1), by=f"user {n} (anna)")
+        await confirmed(db, file_of(1), by=f"user {n} (anna)")
     async with worker(campaign.settings, tmp_path, 30, database_s) as process:
-        async with engine.begin() as holder:
+        async with db.engine.begin() as holder:
             await holder.exec_driver_sql(f"SELECT FROM client WHERE id = {locked} FOR UPDATE")
             await campaign.until_found(WAITS)
             await asyncio.sleep(1.5 * database_s)

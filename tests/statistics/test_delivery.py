@@ -7,9 +7,7 @@ from functools import partial
 import httpx
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
 from mailing.messages.queries import messages_of
 from mailing.messages.schemas import Delivery
 from mailing.reports.render_html import render_html
@@ -19,9 +17,9 @@ from mailing.reports.schedule import Day
 from mailing.reports.translations import words_in
 from mailing.settings import Settings
 from support.api import running_api
+from support.database import Database
 from support.mailing_requests import items_of_pages
 from support.query_plans import scans
-from support.rows import add_mailing, add_messages, run, value
 
 RECEIPT = """
     INSERT INTO receipt (message_id, mailing_id, state, code, at)
@@ -34,12 +32,12 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def mailing_id(engine: AsyncEngine) -> int:
+async def mailing_id(db: Database) -> int:
     """Two delivered, one not, one accepted, one silent, one that failed."""
-    mailing_id = await add_mailing(engine)
-    ids = await add_messages(engine, mailing_id, ["sent"] * 5 + ["failed"])
+    mailing_id = await db.add_mailing()
+    ids = await db.add_messages(mailing_id, ["sent"] * 5 + ["failed"])
     for message_id, state, code in zip(ids, (3, 3, 2, 1), (None, None, "27", None), strict=False):
-        await run(engine, RECEIPT, id=message_id, state=state, code=code)
+        await db.run(RECEIPT, id=message_id, state=state, code=code)
     return mailing_id
 
 
@@ -90,11 +88,11 @@ async def test_metrics_have_the_receipts(api: httpx.AsyncClient, mailing_id: int
     assert 'mailing_replies_total{result="opt_out"} 0.0' in page
 
 
-async def test_the_report_says_what_arrived(sessions: Sessions, mailing_id: int) -> None:
+async def test_the_report_says_what_arrived(db: Database, mailing_id: int) -> None:
     assert mailing_id
     now = datetime.now(UTC)
     day = Day(now.date(), "UTC", now - timedelta(hours=1), now + timedelta(hours=1))
-    async with snapshot(sessions) as session:
+    async with snapshot(db.sessions) as session:
         figures = await figures_of(session, day, taken_at=now, receipts=True)
         without = await figures_of(session, day, taken_at=now)
     told = "Delivered so far: 2 of 5 sent; not delivered 1, without a receipt 2"
@@ -111,9 +109,9 @@ async def silent(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_without_a_provider_of_receipts_nothing_is_shown(silent: httpx.AsyncClient, engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
-    await add_messages(engine, mailing_id, ["sent"])
+async def test_without_a_provider_of_receipts_nothing_is_shown(silent: httpx.AsyncClient, db: Database) -> None:
+    mailing_id = await db.add_mailing()
+    await db.add_messages(mailing_id, ["sent"])
     assert (await silent.get(f"/statistics/{mailing_id}/")).json()["delivery"] is None
     assert (await silent.get("/statistics/")).json()["items"][0]["delivery"] is None
     metrics = (await silent.get("http://test/metrics")).text
@@ -126,16 +124,16 @@ async def test_without_a_provider_of_receipts_nothing_is_shown(silent: httpx.Asy
     ("delivery", "indexes"),
     [(Delivery.delivered, {"receipt_listed"}), (Delivery.awaited, {"message_listed", "receipt_pkey"})],
 )
-async def test_a_page_by_delivery_is_read_by_index(engine: AsyncEngine, delivery: Delivery, indexes: set[str]) -> None:
-    mailings = [await add_mailing(engine) for _ in range(3)]
+async def test_a_page_by_delivery_is_read_by_index(db: Database, delivery: Delivery, indexes: set[str]) -> None:
+    mailings = [await db.add_mailing() for _ in range(3)]
     for mailing_id in mailings:
-        await add_messages(engine, mailing_id, ["sent"] * 2000, first_client=10_000 * mailing_id)
+        await db.add_messages(mailing_id, ["sent"] * 2000, first_client=10_000 * mailing_id)
     add = """INSERT INTO receipt (message_id, mailing_id, state, at)
            SELECT id, mailing_id, 2 + id % 2, now() FROM message WHERE id % 10 > 0"""
-    await run(engine, add)
+    await db.run(add)
     page = partial(messages_of, mailing_id=mailings[-1], cursor=0, limit=50, delivery=delivery)
-    read = [node for node in await scans(engine, page) if node.get("Relation Name") in {"message", "receipt"}]
+    read = [node for node in await scans(db.engine, page) if node.get("Relation Name") in {"message", "receipt"}]
     found = [node for node in read if node["Alias"] != "r"]  # the receipts shown: in so small a table as it may be
     assert {node.get("Index Name") for node in found} >= indexes
     assert "Seq Scan" not in {node["Node Type"] for node in found}
-    assert await value(engine, "SELECT count(*) FROM receipt") == 5400
+    assert await db.value("SELECT count(*) FROM receipt") == 5400

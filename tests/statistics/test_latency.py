@@ -2,14 +2,11 @@
 
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Outcome
 from mailing.statistics import latency
 from mailing.statistics.latency import LatencyBucket, recent_calls
+from support.database import Database
 from support.query_plans import rows_read, scans
-from support.rows import add_mailing, run
 
 ADD = """
     INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome)
@@ -18,20 +15,19 @@ ADD = """
     FROM generate_series(1, CAST(:count AS int)) n"""
 
 
-async def add_calls(engine: AsyncEngine, count: int, outcome: Outcome, ms: int | None, *, minutes_ago: int = 0) -> None:
+async def add_calls(db: Database, count: int, outcome: Outcome, ms: int | None, *, minutes_ago: int = 0) -> None:
     ago = timedelta(minutes=minutes_ago)
-    await run(engine, ADD, count=count, outcome=outcome.value, ms=ms, ago=ago)
+    await db.run(ADD, count=count, outcome=outcome.value, ms=ms, ago=ago)
 
 
-async def test_recent_calls_by_outcome_and_by_how_long_they_took(engine: AsyncEngine, sessions: Sessions) -> None:
-    await add_mailing(engine)
-    await add_calls(engine, 90, Outcome.accepted, 30)
-    await add_calls(engine, 9, Outcome.refused, 700)
-    await add_calls(engine, 1, Outcome.ambiguous, 10_000)
-    await add_calls(engine, 5, Outcome.ambiguous, None)
-    await add_calls(engine, 50, Outcome.not_sent, 1, minutes_ago=6)
-    async with transaction(sessions) as session:
-        recent = await recent_calls(session)
+async def test_recent_calls_by_outcome_and_by_how_long_they_took(db: Database) -> None:
+    await db.add_mailing()
+    await add_calls(db, 90, Outcome.accepted, 30)
+    await add_calls(db, 9, Outcome.refused, 700)
+    await add_calls(db, 1, Outcome.ambiguous, 10_000)
+    await add_calls(db, 5, Outcome.ambiguous, None)
+    await add_calls(db, 50, Outcome.not_sent, 1, minutes_ago=6)
+    recent = await db.commit(recent_calls)
     assert recent.calls == 105
     assert recent.outcomes == {Outcome.accepted: 90, Outcome.refused: 9, Outcome.ambiguous: 6}
     assert (recent.median_ms, recent.p95_ms) == (30, 700)
@@ -42,16 +38,15 @@ async def test_recent_calls_by_outcome_and_by_how_long_they_took(engine: AsyncEn
     ]
 
 
-async def test_without_calls_there_is_nothing_to_tell(sessions: Sessions) -> None:
-    async with transaction(sessions) as session:
-        recent = await recent_calls(session)
+async def test_without_calls_there_is_nothing_to_tell(db: Database) -> None:
+    recent = await db.commit(recent_calls)
     assert (recent.calls, recent.outcomes, recent.median_ms, recent.p95_ms) == (0, {}, None, None)
 
 
-async def test_no_more_than_the_newest_are_read(engine: AsyncEngine) -> None:
-    await add_mailing(engine)
-    await add_calls(engine, 3 * latency.MAX_CALLS, Outcome.accepted, 20)
-    found = await scans(engine, recent_calls)
+async def test_no_more_than_the_newest_are_read(db: Database) -> None:
+    await db.add_mailing()
+    await add_calls(db, 3 * latency.MAX_CALLS, Outcome.accepted, 20)
+    found = await scans(db.engine, recent_calls)
     of_calls = [node for node in found if node.get("Relation Name") == "attempt"]
     assert {node["Index Name"] for node in of_calls} == {"attempt_of_mailing"}
     assert all(rows_read(node) <= latency.MAX_CALLS for node in of_calls)

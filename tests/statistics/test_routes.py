@@ -9,14 +9,14 @@ from itertools import chain
 import httpx
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from mailing.mailings.states import MailingStatus
 from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.web.pagination import encode_cursor
+from support.database import ADD_MESSAGES, Database
 from support.mailing_requests import Json, items_of_pages, told
 from support.query_plans import blocks, executed, explained_prepared, nodes, rows_read
-from support.rows import ADD_MESSAGES, add_client, add_mailing, add_messages, run
 
 Api = httpx.AsyncClient
 ZERO = dict.fromkeys(("planned", *MessageStatus), 0)
@@ -26,10 +26,10 @@ async def get(api: Api, path: str, **parameters: object) -> Json:
     return await told(await api.get(path, params={name: str(given) for name, given in parameters.items()}))
 
 
-async def counted(engine: AsyncEngine) -> dict[int, Counter[str]]:
+async def counted(db: Database) -> dict[int, Counter[str]]:
     """Every mailing's messages by status, by counting them."""
     found = defaultdict[int, Counter[str]](Counter)
-    for row in await run(engine, "SELECT mailing_id, status, count(*) FROM message GROUP BY mailing_id, status"):
+    for row in await db.run("SELECT mailing_id, status, count(*) FROM message GROUP BY mailing_id, status"):
         found[row.mailing_id][row.status] = row[2]
     return found
 
@@ -45,9 +45,9 @@ async def test_without_mailings_everything_is_zero(api: Api) -> None:
     assert await get(api, "/statistics/") == {"mailings": 0, "messages": ZERO, "items": [], "next_cursor": None}
 
 
-async def test_the_statistics_are_totals_and_a_line_for_each_mailing(engine: AsyncEngine, api: Api) -> None:
-    first, second = await add_mailing(engine), await add_mailing(engine, status="scheduled")
-    await add_messages(engine, first, ["sent", "sent", "pending"])
+async def test_the_statistics_are_totals_and_a_line_for_each_mailing(db: Database, api: Api) -> None:
+    first, second = await db.add_mailing(), await db.add_mailing(status="scheduled")
+    await db.add_messages(first, ["sent", "sent", "pending"])
     expected = ZERO | {"planned": 3, "sent": 2, "pending": 1}
     assert await get(api, "/statistics/") == {
         "mailings": 2,
@@ -60,9 +60,9 @@ async def test_the_statistics_are_totals_and_a_line_for_each_mailing(engine: Asy
     }
 
 
-async def test_one_mailings_statistics_are_its_counts_and_its_messages(engine: AsyncEngine, api: Api) -> None:
-    client_id, mailing_id = await add_client(engine, phone="79161112233"), await add_mailing(engine)
-    pending, sent = await add_messages(engine, mailing_id, ["pending", "sent"], first_client=client_id)
+async def test_one_mailings_statistics_are_its_counts_and_its_messages(db: Database, api: Api) -> None:
+    client_id, mailing_id = await db.add_client(phone="79161112233"), await db.add_mailing()
+    pending, sent = await db.add_messages(mailing_id, ["pending", "sent"], first_client=client_id)
     found = await get(api, f"/statistics/{mailing_id}/")
     items = found["messages"].pop("items")
     assert found == {
@@ -79,9 +79,9 @@ async def test_one_mailings_statistics_are_its_counts_and_its_messages(engine: A
     assert [item["phone"] for item in items] == ["79161112233", "79160000000"]
 
 
-async def test_launched_tells_whether_the_start_ever_came(engine: AsyncEngine, api: Api) -> None:
-    ids = {status: await add_mailing(engine, status=status) for status in MailingStatus}
-    unlaunched = await add_mailing(engine, status="scheduled")
+async def test_launched_tells_whether_the_start_ever_came(db: Database, api: Api) -> None:
+    ids = {status: await db.add_mailing(status=status) for status in MailingStatus}
+    unlaunched = await db.add_mailing(status="scheduled")
     assert (await api.post(f"/mailings/{unlaunched}/cancel")).status_code == 200
     launched = {item["mailing_id"]: item["launched"] for item in (await get(api, "/statistics/"))["items"]}
     assert launched == {ids[status]: status not in {"draft", "scheduled"} for status in MailingStatus} | {
@@ -90,10 +90,10 @@ async def test_launched_tells_whether_the_start_ever_came(engine: AsyncEngine, a
     assert (await get(api, f"/statistics/{unlaunched}/"))["launched"] is False
 
 
-async def test_the_totals_keep_what_a_deleted_mailing_sent(engine: AsyncEngine, api: Api) -> None:
-    kept, gone = await add_mailing(engine), await add_mailing(engine)
+async def test_the_totals_keep_what_a_deleted_mailing_sent(db: Database, api: Api) -> None:
+    kept, gone = await db.add_mailing(), await db.add_mailing()
     for mailing_id in (kept, gone):
-        await add_messages(engine, mailing_id, ["sent", "failed", "pending"])
+        await db.add_messages(mailing_id, ["sent", "failed", "pending"])
     assert (await api.delete(f"/mailings/{gone}/")).status_code == 204
     found = await get(api, "/statistics/")
     assert found["messages"] == ZERO | {"planned": 6, "sent": 2, "failed": 2, "pending": 1, "cancelled": 1}
@@ -169,16 +169,14 @@ class Walk:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_the_counters_are_what_counting_finds_after_any_statements(
-    engine: AsyncEngine, api: Api, seed: int
-) -> None:
-    mailings = [await add_mailing(engine) for _ in range(4)]
+async def test_the_counters_are_what_counting_finds_after_any_statements(db: Database, api: Api, seed: int) -> None:
+    mailings = [await db.add_mailing() for _ in range(4)]
     walk, reached, lines = Walk(seed, mailings), set[str](), dict[int, dict[str, int]]()
     for number in range(60):
-        async with engine.connect() as connection:
+        async with db.engine.connect() as connection:
             await walk.step(connection)
             await (connection.rollback() if number % 7 == 6 else connection.commit())
-        found, truth = await get(api, "/statistics/"), await counted(engine)
+        found, truth = await get(api, "/statistics/"), await counted(db)
         lines = {item["mailing_id"]: {name: item[name] for name in ZERO} for item in found["items"]}
         assert lines == {mailing_id: counts(truth[mailing_id]) for mailing_id in mailings}
         assert found["messages"] == counts(sum(truth.values(), Counter()))
@@ -188,10 +186,10 @@ async def test_the_counters_are_what_counting_finds_after_any_statements(
         assert (await get(api, f"/statistics/{mailing_id}/"))["counts"] == lines[mailing_id]
 
 
-async def test_statements_over_several_mailings_at_once_wait_for_each_other_in_no_circle(engine: AsyncEngine) -> None:
-    mailings = [await add_mailing(engine) for _ in range(4)]
+async def test_statements_over_several_mailings_at_once_wait_for_each_other_in_no_circle(db: Database) -> None:
+    mailings = [await db.add_mailing() for _ in range(4)]
     for number, mailing_id in enumerate(mailings):
-        await add_messages(engine, mailing_id, ["pending"] * 100, first_client=number * 1_000)
+        await db.add_messages(mailing_id, ["pending"] * 100, first_client=number * 1_000)
 
     async def shuffle(lane: int) -> None:
         """Each lane has messages of its own in every mailing; the counters they have in common."""
@@ -201,11 +199,11 @@ async def test_statements_over_several_mailings_at_once_wait_for_each_other_in_n
                 UPDATE message m SET status = :status, finished_at = CASE :status WHEN 'cancelled' THEN now() END
                 FROM (SELECT id FROM message WHERE client_id % 5 = :lane ORDER BY {backwards} FOR UPDATE) AS mine
                 WHERE m.id = mine.id"""
-            await run(engine, change, status=status, lane=lane)
+            await db.run(change, status=status, lane=lane)
 
     await asyncio.gather(*(shuffle(lane) for lane in range(5)))
-    assert await counted(engine) == {mailing_id: Counter(pending=100) for mailing_id in mailings}
-    kept = await run(engine, "SELECT mailing_id, planned, pending, cancelled FROM mailing_counts ORDER BY mailing_id")
+    assert await counted(db) == {mailing_id: Counter(pending=100) for mailing_id in mailings}
+    kept = await db.run("SELECT mailing_id, planned, pending, cancelled FROM mailing_counts ORDER BY mailing_id")
     assert [tuple(each) for each in kept] == [(mailing_id, 100, 100, 0) for mailing_id in mailings]
 
 
@@ -216,14 +214,14 @@ async def ids_of_pages(api: Api, path: str, **parameters: str | int) -> list[int
     return [item["id"] for item in await items_of_pages(api, path, **parameters)]
 
 
-async def test_the_pages_of_a_mailings_messages_join_in_the_order_of_ids(engine: AsyncEngine, api: Api) -> None:
-    mailing_id, other = await add_mailing(engine), await add_mailing(engine)
+async def test_the_pages_of_a_mailings_messages_join_in_the_order_of_ids(db: Database, api: Api) -> None:
+    mailing_id, other = await db.add_mailing(), await db.add_mailing()
     chance = random.Random(7)  # noqa: S311 - the same mixture every time
     of_status = defaultdict[MessageStatus, list[int]](list)
     for batch in range(4):
         statuses = chance.choices(list(MessageStatus), k=25)
-        ids = await add_messages(engine, mailing_id, statuses, first_client=batch * 100)
-        await add_messages(engine, other, statuses, first_client=batch * 100)
+        ids = await db.add_messages(mailing_id, statuses, first_client=batch * 100)
+        await db.add_messages(other, statuses, first_client=batch * 100)
         for message_id, status in zip(ids, statuses, strict=True):
             of_status[status].append(message_id)
     path, every = f"/statistics/{mailing_id}/", sorted(chain.from_iterable(of_status.values()))
@@ -233,25 +231,23 @@ async def test_the_pages_of_a_mailings_messages_join_in_the_order_of_ids(engine:
         assert await ids_of_pages(api, path, limit=3, status=status) == ids
 
 
-async def test_messages_that_move_between_two_pages_are_neither_lost_nor_repeated(
-    engine: AsyncEngine, api: Api
-) -> None:
-    mailing_id = await add_mailing(engine)
-    ids = await add_messages(engine, mailing_id, ["pending"] * 40)
+async def test_messages_that_move_between_two_pages_are_neither_lost_nor_repeated(db: Database, api: Api) -> None:
+    mailing_id = await db.add_mailing()
+    ids = await db.add_messages(mailing_id, ["pending"] * 40)
     seen: list[int] = []
     cursor: dict[str, object] = {}
     for new in ("sending", "sent", "cancelled", "sending", "failed"):
         page = (await get(api, f"/statistics/{mailing_id}/", limit=8, **cursor))["messages"]
         seen += [item["id"] for item in page["items"]]
         old = "pending" if new in {"sending", "cancelled"} else "sending"
-        await run(engine, MOVE, old=old, new=new, parts=2, part=0)
+        await db.run(MOVE, old=old, new=new, parts=2, part=0)
         cursor = {"cursor": page["next_cursor"]}
     assert seen == ids
     assert cursor == {"cursor": None}
 
 
-async def test_the_lines_of_the_mailings_come_in_pages_too(engine: AsyncEngine, api: Api) -> None:
-    ids = [await add_mailing(engine) for _ in range(5)]
+async def test_the_lines_of_the_mailings_come_in_pages_too(db: Database, api: Api) -> None:
+    ids = [await db.add_mailing() for _ in range(5)]
     first = await get(api, "/statistics/", limit=2)
     second = await get(api, "/statistics/", limit=2, cursor=first["next_cursor"])
     third = await get(api, "/statistics/", limit=2, cursor=second["next_cursor"])
@@ -271,10 +267,8 @@ FILL = """
     FROM generate_series(1, :count) AS n"""
 
 
-async def test_a_page_costs_the_same_however_deep_and_however_many_messages_there_are(
-    engine: AsyncEngine, api: Api
-) -> None:
-    ids = await filled(engine)
+async def test_a_page_costs_the_same_however_deep_and_however_many_messages_there_are(db: Database, api: Api) -> None:
+    ids = await filled(db)
     read, limit = [], 20
     for mailing_id, deep in ((ids[0], 0), (ids[0], MESSAGES - 50), (ids[1], MESSAGES), (ids[1], 2 * MESSAGES - 50)):
         with executed() as ran:
@@ -282,7 +276,7 @@ async def test_a_page_costs_the_same_however_deep_and_however_many_messages_ther
         pages = [each for each in ran if re.search(r"\bmessage\b", each[0])]
         assert len(pages) == 1, "counts come from the counters"
         for mode in ("force_custom_plan", "force_generic_plan"):  # PostgreSQL may take either way
-            async with AsyncSession(engine) as session:
+            async with AsyncSession(db.engine) as session:
                 await session.execute(text(f"SET LOCAL plan_cache_mode = {mode}"))
                 plan = nodes(await explained_prepared(session, *pages[0]))
             of_messages = [node for node in plan if node.get("Relation Name") == "message"]
@@ -295,19 +289,19 @@ async def test_a_page_costs_the_same_however_deep_and_however_many_messages_ther
     assert max(read) <= 100, read
 
 
-async def filled(engine: AsyncEngine) -> list[int]:
+async def filled(db: Database) -> list[int]:
     """Two mailings of MESSAGES each, one after the other; four of the seven statuses do not occur."""
-    ids = [await add_mailing(engine) for _ in range(2)]
+    ids = [await db.add_mailing() for _ in range(2)]
     for mailing_id in ids:
-        await run(engine, FILL, mailing_id=mailing_id, count=MESSAGES)
-    async with engine.connect() as connection:
+        await db.run(FILL, mailing_id=mailing_id, count=MESSAGES)
+    async with db.engine.connect() as connection:
         outside = await connection.execution_options(isolation_level="AUTOCOMMIT")
         await outside.exec_driver_sql("VACUUM ANALYZE message")
     return ids
 
 
-async def test_the_overall_statistics_read_no_message_at_all(engine: AsyncEngine, api: Api) -> None:
-    await add_messages(engine, await add_mailing(engine), ["sent", "pending"])
+async def test_the_overall_statistics_read_no_message_at_all(db: Database, api: Api) -> None:
+    await db.add_messages(await db.add_mailing(), ["sent", "pending"])
     with executed() as ran:
         await get(api, "/statistics/")
     assert ran

@@ -16,12 +16,12 @@ from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine
 from mailing.settings import Settings
 from support import loop_time
 from support.api import KEY, bound_app, build_spare_apps, running_api
-from support.databases import Database, kept_connections
+from support.database import Database
+from support.database_copies import DatabaseCopy, kept_connections
 from support.logs import log_plainly
 from support.postgres import URL
 from support.processes import until
@@ -66,9 +66,9 @@ def _server_owner() -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture(scope="session")
-async def _idle_databases(_server_owner: psycopg.Connection) -> AsyncIterator[list[Database]]:
+async def _idle_databases(_server_owner: psycopg.Connection) -> AsyncIterator[list[DatabaseCopy]]:
     """Those that no test uses now. They are closed before the loop of their connections."""
-    idle: list[Database] = []
+    idle: list[DatabaseCopy] = []
     with kept_connections():
         yield idle
         for each in idle:
@@ -76,9 +76,9 @@ async def _idle_databases(_server_owner: psycopg.Connection) -> AsyncIterator[li
 
 
 @pytest.fixture
-def database_url(_server_owner: psycopg.Connection, _idle_databases: list[Database]) -> Iterator[str]:
+def database_url(_server_owner: psycopg.Connection, _idle_databases: list[DatabaseCopy]) -> Iterator[str]:
     """Lend a database with the schema to this test alone."""
-    database = _idle_databases.pop() if _idle_databases else Database(_server_owner, os.environ[URL])
+    database = _idle_databases.pop() if _idle_databases else DatabaseCopy(_server_owner, os.environ[URL])
     yield database.url
     if database.empty():
         _idle_databases.append(database)
@@ -100,8 +100,13 @@ def _stay(connection: AdaptedConnection, _record: object) -> None:
 
 
 @pytest.fixture
-def sessions(engine: AsyncEngine) -> Sessions:
-    return engine_.sessions(engine)
+def db(engine: AsyncEngine) -> Database:
+    return Database(engine)
+
+
+@pytest.fixture
+def sessions(db: Database) -> Sessions:
+    return db.sessions
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import asyncpg
 
-from support.databases import end_idle_connections
+from support.database_copies import end_idle_connections
 
 # What somebody may have set → what every connection has.
 HOSTILE = {

@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.mailings.states import OPEN, MailingStatus
-from support.rows import add_client, add_mailing, add_messages, run, value
+from support.database import Database
 
 Api = httpx.AsyncClient
 Json = dict[str, Any]
@@ -34,39 +33,36 @@ async def items_of_pages(api: Api, path: str, **parameters: str | int) -> list[J
         cursor = {"cursor": page["next_cursor"]}
 
 
-async def statuses(engine: AsyncEngine, mailing_id: int) -> dict[str, int]:
+async def statuses(db: Database, mailing_id: int) -> dict[str, int]:
     """Count the rows, and require that the counters agree."""
-    counted = await run(
-        engine, "SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY status", id=mailing_id
-    )
+    counted = await db.run("SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY status", id=mailing_id)
     by_rows = dict(tuple(each) for each in counted)
-    counters = (await run(engine, "SELECT * FROM mailing_counts WHERE mailing_id = :id", id=mailing_id))[0]._asdict()
+    counters = (await db.run("SELECT * FROM mailing_counts WHERE mailing_id = :id", id=mailing_id))[0]._asdict()
     assert counters.pop("mailing_id") == mailing_id
     assert counters.pop("planned") == sum(by_rows.values())
     assert {status: count for status, count in counters.items() if count} == by_rows
     return by_rows
 
 
-async def add_audience(engine: AsyncEngine, statuses: list[str], *, status: str = "running") -> tuple[int, list[int]]:
+async def add_audience(db: Database, statuses: list[str], *, status: str = "running") -> tuple[int, list[int]]:
     """Add a mailing with a message of each status, for clients that exist; return its id and theirs."""
-    mailing_id = await add_mailing(engine, status=status)
-    found = await run(engine, "SELECT coalesce(max(id), 0) AS last FROM client")
-    clients = [await add_client(engine, phone=f"7916{found[0].last + n:07}") for n, _ in enumerate(statuses, 1)]
-    return mailing_id, await add_messages(engine, mailing_id, statuses, first_client=min(clients, default=1))
+    mailing_id = await db.add_mailing(status=status)
+    found = await db.run("SELECT coalesce(max(id), 0) AS last FROM client")
+    clients = [await db.add_client(phone=f"7916{found[0].last + n:07}") for n, _ in enumerate(statuses, 1)]
+    return mailing_id, await db.add_messages(mailing_id, statuses, first_client=min(clients, default=1))
 
 
-async def events(engine: AsyncEngine, kind: str = "%") -> list[tuple[str, str, int | None, Json]]:
+async def events(db: Database, kind: str = "%") -> list[tuple[str, str, int | None, Json]]:
     """Kind, actor, mailing and detail, in order."""
-    found = await run(
-        engine, "SELECT kind, actor, mailing_id, detail FROM event WHERE kind LIKE :kind ORDER BY id", kind=kind
+    found = await db.run(
+        "SELECT kind, actor, mailing_id, detail FROM event WHERE kind LIKE :kind ORDER BY id", kind=kind
     )
     return [(each.kind, each.actor, each.mailing_id, each.detail) for each in found]
 
 
-async def jobs_of(engine: AsyncEngine, mailing_id: int) -> set[str]:
+async def jobs_of(db: Database, mailing_id: int) -> set[str]:
     """Return the tasks of the mailing's jobs that have no scheduled time."""
-    found = await run(
-        engine,
+    found = await db.run(
         """SELECT DISTINCT task_name FROM procrastinate_jobs
         WHERE args->>'mailing_id' = CAST(:id AS text) AND scheduled_at IS NULL""",
         id=str(mailing_id),
@@ -104,13 +100,12 @@ async def read(api: Api, mailing_id: int) -> Json:
     return found
 
 
-async def row(engine: AsyncEngine, mailing_id: int) -> Json:
-    return dict((await run(engine, "SELECT * FROM mailing WHERE id = :id", id=mailing_id))[0]._asdict())
+async def row(db: Database, mailing_id: int) -> Json:
+    return dict((await db.run("SELECT * FROM mailing WHERE id = :id", id=mailing_id))[0]._asdict())
 
 
-async def jobs(engine: AsyncEngine, *, after: int = 0) -> list[tuple[str, int, datetime | None]]:
-    rows = await run(
-        engine,
+async def jobs(db: Database, *, after: int = 0) -> list[tuple[str, int, datetime | None]]:
+    rows = await db.run(
         """SELECT task_name, (args->>'mailing_id')::int, scheduled_at FROM procrastinate_jobs
         WHERE id > :after ORDER BY id""",
         after=after,
@@ -118,8 +113,8 @@ async def jobs(engine: AsyncEngine, *, after: int = 0) -> list[tuple[str, int, d
     return [(each[0], each[1], each[2]) for each in rows]
 
 
-async def newest_job(engine: AsyncEngine) -> int:
-    newest: int = await value(engine, "SELECT coalesce(max(id), 0) FROM procrastinate_jobs")
+async def newest_job(db: Database) -> int:
+    newest: int = await db.value("SELECT coalesce(max(id), 0) FROM procrastinate_jobs")
     return newest
 
 
@@ -140,14 +135,12 @@ def fields(answer: httpx.Response) -> set[str]:
 UNSENT = ["pending"] * 3 + ["sending", "sent", "sent", "failed", "expired", "unknown"]
 
 
-async def with_messages(engine: AsyncEngine, *, status: str = "running") -> int:
+async def with_messages(db: Database, *, status: str = "running") -> int:
     """Add UNSENT, and one more pending message of which an attempt may have arrived."""
-    mailing_id = await add_mailing(engine, status=status)
-    *_, last = await add_messages(engine, mailing_id, [*UNSENT, "pending"])
-    await run(
-        engine,
-        "UPDATE message SET maybe_accepted = true, phone = '79160000000', wait_reason = 'retry' WHERE id = :id",
-        id=last,
+    mailing_id = await db.add_mailing(status=status)
+    *_, last = await db.add_messages(mailing_id, [*UNSENT, "pending"])
+    await db.run(
+        "UPDATE message SET maybe_accepted = true, phone = '79160000000', wait_reason = 'retry' WHERE id = :id", id=last
     )
     return mailing_id
 

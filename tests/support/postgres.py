@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
-from mailing.database.engine import create_engine
+from mailing.database.engine import open_engine
 from mailing.database.migrations import migrate
 from mailing.process.ports import free_port
 
@@ -118,9 +118,8 @@ async def create_database(server_url: str, name: str) -> str:
 
 
 async def apply_schema(url: str) -> None:
-    engine = create_engine(url, application="tests", pool_size=1)
-    await migrate(engine)
-    await engine.dispose()
+    async with open_engine(url, application="tests") as engine:
+        await migrate(engine)
 
 
 def url_of(server_url: str, database: str) -> str:

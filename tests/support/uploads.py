@@ -8,7 +8,8 @@ from mailing.clients.csv_reader import RejectedField
 from mailing.clients.upload import actions
 from mailing.clients.upload.repository import get_upload, rejected_fields
 from mailing.clients.upload.schemas import Upload
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
+from support.database import Database
 
 HEADER = "phone,operator_code,tag,timezone\n"
 
@@ -19,33 +20,29 @@ def file_of(count: int, *, bad: int = 0) -> bytes:
     return (HEADER + good + "8916,,vip,Mars\n" * bad).encode()
 
 
-async def kept(sessions: Sessions, file: bytes, *, name: str = "clients.csv", by: str = "user 1 (anna)") -> int:
+async def kept(db: Database, file: bytes, *, name: str = "clients.csv", by: str = "user 1 (anna)") -> int:
     async def read(size: int) -> bytes:
         return source.read(size)
 
     source = io.BytesIO(file)
-    async with transaction(sessions) as session:
-        return await actions.save_upload(session, read, name=name, size=len(file), by=by)
+    return await db.commit(actions.save_upload, read, name=name, size=len(file), by=by)
 
 
-async def confirmed(sessions: Sessions, file: bytes, *, by: str = "user 1 (anna)") -> int:
-    upload_id = await kept(sessions, file, by=by)
-    async with transaction(sessions) as session:
-        await actions.confirm(session, upload_id, by=by)
+async def confirmed(db: Database, file: bytes, *, by: str = "user 1 (anna)") -> int:
+    upload_id = await kept(db, file, by=by)
+    await db.commit(actions.confirm, upload_id, by=by)
     return upload_id
 
 
-async def upload_of(sessions: Sessions, upload_id: int) -> Upload:
-    async with transaction(sessions) as session:
-        return await get_upload(session, upload_id)
+async def upload_of(db: Database, upload_id: int) -> Upload:
+    return await db.commit(get_upload, upload_id)
 
 
-async def refused(sessions: Sessions, upload_id: int) -> list[RejectedField]:
-    async with transaction(sessions) as session:
-        return await rejected_fields(session, upload_id, count=100_000)
+async def refused(db: Database, upload_id: int) -> list[RejectedField]:
+    return await db.commit(rejected_fields, upload_id, count=100_000)
 
 
-async def counted(sessions: Sessions, table: str) -> int:
-    async with transaction(sessions) as session:
+async def counted(db: Database, table: str) -> int:
+    async with transaction(db.sessions) as session:
         found: int = (await session.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one()
         return found

@@ -5,8 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
 from mailing.access.sessions import User, open_session, user_of
-from mailing.database.engine import Sessions, transaction
 from mailing.events import record_event
+from support.database import Database
 
 PASSWORD = "correct horse battery"
 PASSWORD_HASH = "$argon2id$v=19$m=8,t=1,p=1$te5/5oUGU09UB8/9E+Iiag$uqTxZZBmuOUdaJnYufgUjsgNL6hi/sQOu+kzHwc+Cyc"
@@ -22,16 +22,13 @@ async def add_user(session: AsyncSession, name: str, role: Role) -> int:
     return user_id
 
 
-async def made(sessions: Sessions, name: str = "anna", role: Role = Role.ADMIN) -> int:
-    async with transaction(sessions) as session:
-        return await add_user(session, name, role)
+async def made(db: Database, name: str = "anna", role: Role = Role.ADMIN) -> int:
+    return await db.commit(add_user, name, role)
 
 
-async def signed_in(sessions: Sessions, user_id: int) -> str:
-    async with transaction(sessions) as session:
-        return await open_session(session, user_id, address="127.0.0.1", agent="a browser")
+async def signed_in(db: Database, user_id: int) -> str:
+    return await db.commit(open_session, user_id, address="127.0.0.1", agent="a browser")
 
 
-async def who(sessions: Sessions, token: str) -> User | None:
-    async with transaction(sessions) as session:
-        return await user_of(session, token)
+async def who(db: Database, token: str) -> User | None:
+    return await db.commit(user_of, token)

@@ -7,15 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import httpx
 import pytest
 from litestar.routes import HTTPRoute
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.errors import TooMany
 from mailing.settings import Settings
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, ReleaseLimits
 from support.api import KEY, bound_app, running_app
 from support.asgi import client_of
+from support.database import Database
 from support.plain_http import NO_TLS
-from support.rows import run
 
 pytestmark = pytest.mark.slow
 
@@ -109,19 +108,18 @@ def importing(address: str, *, size: int, **headers: str) -> AbstractAsyncContex
     return asking(address, IMPORT, method="POST", headers=named)
 
 
-async def add_clients(engine: AsyncEngine, count: int) -> None:
+async def add_clients(db: Database, count: int) -> None:
     tag = "x" * 90
-    await run(
-        engine,
+    await db.run(
         "INSERT INTO client (phone, operator_code, tag, timezone)"
-        f" SELECT (79160000000 + n)::text, '916', '{tag}', 'Europe/Moscow' FROM generate_series(1, {count}) n",
+        f" SELECT (79160000000 + n)::text, '916', '{tag}', 'Europe/Moscow' FROM generate_series(1, {count}) n"
     )
 
 
 async def test_a_key_s_third_export_is_answered_429_before_the_head_and_the_first_two_are_finished(
-    address: str, engine: AsyncEngine
+    address: str, db: Database
 ) -> None:
-    await add_clients(engine, 30_000)
+    await add_clients(db, 30_000)
     async with (
         asking(address, EXPORT) as first,
         asking(address, EXPORT) as second,
@@ -149,8 +147,8 @@ async def until_status(http: httpx.AsyncClient, address: str, status: int) -> No
     pytest.fail(f"never answered {status}")
 
 
-async def test_whoever_leaves_an_export_gives_the_place_back(address: str, engine: AsyncEngine) -> None:
-    await add_clients(engine, 30_000)
+async def test_whoever_leaves_an_export_gives_the_place_back(address: str, db: Database) -> None:
+    await add_clients(db, 30_000)
     async with httpx.AsyncClient(verify=NO_TLS) as http:
         for _ in range(5):
             async with asking(address, EXPORT) as first, asking(address, EXPORT) as second:
@@ -159,11 +157,11 @@ async def test_whoever_leaves_an_export_gives_the_place_back(address: str, engin
 
 
 async def test_a_reader_who_is_too_slow_loses_the_place_and_sees_that_the_answer_is_no_whole_one(
-    address: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    address: str, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailing.web.concurrency_limits.READER_GRACE_S", 0.2)
     monkeypatch.setattr("mailing.web.concurrency_limits.READER_RATE", 10**9)
-    await add_clients(engine, 30_000)
+    await add_clients(db, 30_000)
     async with (
         asking(address, EXPORT) as first,
         asking(address, EXPORT) as second,
@@ -176,18 +174,18 @@ async def test_a_reader_who_is_too_slow_loses_the_place_and_sees_that_the_answer
         assert not answer.endswith(b"0\r\n\r\n")
 
 
-async def test_an_export_outlives_a_database_that_ends_its_connections(address: str, engine: AsyncEngine) -> None:
-    await add_clients(engine, 30_000)
+async def test_an_export_outlives_a_database_that_ends_its_connections(address: str, db: Database) -> None:
+    await add_clients(db, 30_000)
     async with asking(address, EXPORT) as export:
         assert await export.status() == 200
-        await run(engine, END_CONNECTIONS)
+        await db.run(END_CONNECTIONS)
         answer = await export.rest()
         assert answer.count(b"Europe/Moscow") == 30_000
         assert answer.endswith(b"0\r\n\r\n")
 
 
-async def test_exports_use_no_connection_of_other_requests(settings: Settings, engine: AsyncEngine) -> None:
-    await add_clients(engine, 10)
+async def test_exports_use_no_connection_of_other_requests(settings: Settings, db: Database) -> None:
+    await add_clients(db, 10)
     async with running_app(settings) as app, client_of(app, **AUTH) as http:
         held = [await app.state.engine.connect() for _ in range(10)]
         try:

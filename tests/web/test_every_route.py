@@ -15,7 +15,6 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.params import CookieParameter, FromPath, HeaderParameter, QueryParameter
 from msgspec import structs
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.app import POOL_SIZE, LowerCaseClients
 from mailing.settings import Settings
@@ -24,8 +23,8 @@ from mailing.web.parameters import MAX_ID, known_parameters_only
 from mailing.web.problems import EXCEPTION_HANDLERS
 from support.api import bound_app, running_api
 from support.asgi import client_of
+from support.database import LOCK_WAITS, Database
 from support.proxy import proxy
-from support.rows import LOCK_WAITS, add_mailing, comes, run, value
 
 MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
 
@@ -208,8 +207,8 @@ def test_whatever_has_the_shape_of_a_cursor_is_an_id(cursor: str) -> None:
     assert encode_cursor(decode_cursor(cursor)) == cursor
 
 
-async def test_a_broken_cursor_is_refused_on_every_list(engine: AsyncEngine, api: Api) -> None:
-    await add_mailing(engine)
+async def test_a_broken_cursor_is_refused_on_every_list(db: Database, api: Api) -> None:
+    await db.add_mailing()
     good = encode_cursor(1)
     broken = ["", "x", "%00", "=", f"{good}=", good[:-1], f"{good}A", f"%20{good}", f"{good}%0A", "-" * 11, "_" * 11]
     broken += ["%F0%9F%92%A9", "9" * 64, "A" * 65, "MQ", "LTE", "%ff", "\u0661" * 11, "AAAAAAAAAAB", "gAAAAAAAAAA"]
@@ -259,12 +258,12 @@ async def through_alias(scope: Any) -> list[Any]:  # noqa: ANN401 - ASGI
 # --- the database in trouble ----------------------------------------------------------------------------------------
 
 
-async def test_a_used_up_pool_is_answered_503_within_two_seconds(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await add_mailing(engine)
-    async with engine.begin() as holder:
+async def test_a_used_up_pool_is_answered_503_within_two_seconds(db: Database, api: Api) -> None:
+    mailing_id = await db.add_mailing()
+    async with db.engine.begin() as holder:
         await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
         waiting = [asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause")) for _ in range(POOL_SIZE)]
-        await comes(engine, LOCK_WAITS, POOL_SIZE)
+        await db.comes(LOCK_WAITS, POOL_SIZE)
         began = time.monotonic()
         assert is_problem(await api.get("/mailings/"), 503)
         assert time.monotonic() - began < 10
@@ -291,45 +290,45 @@ async def test_a_database_that_stops_and_comes_back_costs_503s_in_between(settin
         assert (await api.post("/mailings/", json=MAILING)).status_code == 201
 
 
-async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Settings, engine: AsyncEngine) -> None:
+async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Settings, db: Database) -> None:
     async with proxy(settings) as (between, through), running_api(through) as api:
         await api.get("/mailings/")  # draws the key's allowance, whose COMMIT would be the first
         between.cut_after = (b"COMMIT;",)  # not `READ COMMITTED`
         answer = await api.post("/mailings/", json=MAILING)
         assert is_problem(answer, 503)
         assert "The change may have been applied" in answer.json()["detail"]
-    await comes(engine, "SELECT count(*) FROM mailing", 1)
+    await db.comes("SELECT count(*) FROM mailing", 1)
 
 
-async def test_a_request_whose_connection_is_ended_is_answered_503(engine: AsyncEngine, api: Api) -> None:
-    mailing_id = await add_mailing(engine)
-    async with engine.begin() as holder:
+async def test_a_request_whose_connection_is_ended_is_answered_503(db: Database, api: Api) -> None:
+    mailing_id = await db.add_mailing()
+    async with db.engine.begin() as holder:
         await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
         waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
-        await comes(engine, LOCK_WAITS, 1)
-        await run(engine, LOCK_WAITS.replace("count(*)", "pg_terminate_backend(pid)"))
+        await db.comes(LOCK_WAITS, 1)
+        await db.run(LOCK_WAITS.replace("count(*)", "pg_terminate_backend(pid)"))
         assert is_problem(await waiting, 503)
-    assert await value(engine, "SELECT status FROM mailing") == "running"
+    assert await db.value("SELECT status FROM mailing") == "running"
     assert (await api.post(f"/mailings/{mailing_id}/pause")).json()["status"] == "paused"
 
 
-async def test_the_victim_of_a_deadlock_is_told_to_try_again(engine: AsyncEngine, settings: Settings) -> None:
+async def test_the_victim_of_a_deadlock_is_told_to_try_again(db: Database, settings: Settings) -> None:
     """A backend looks for a deadlock once: the API's when the other one waits too, and the other one not at all."""
-    mailing_id = await add_mailing(engine)
-    name = await value(engine, "SELECT current_database()")
-    await run(engine, f"ALTER DATABASE {name} SET deadlock_timeout = '4s'")
-    async with running_api(settings) as api, engine.begin() as other:
+    mailing_id = await db.add_mailing()
+    name = await db.value("SELECT current_database()")
+    await db.run(f"ALTER DATABASE {name} SET deadlock_timeout = '4s'")
+    async with running_api(settings) as api, db.engine.begin() as other:
         await other.exec_driver_sql("SET LOCAL deadlock_timeout = '1h'")
         await other.exec_driver_sql("LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE")
         waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
-        await comes(engine, LOCK_WAITS, 1)
+        await db.comes(LOCK_WAITS, 1)
         await other.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
         assert is_problem(await waiting, 503)
 
 
-async def test_a_read_only_database_is_answered_503_to_what_writes(engine: AsyncEngine, settings: Settings) -> None:
-    name = await value(engine, "SELECT current_database()")
-    await run(engine, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+async def test_a_read_only_database_is_answered_503_to_what_writes(db: Database, settings: Settings) -> None:
+    name = await db.value("SELECT current_database()")
+    await db.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     async with running_api(settings) as api:
         assert (await api.get("/mailings/")).status_code == 200
         assert is_problem(await api.post("/mailings/", json=MAILING), 503)

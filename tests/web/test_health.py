@@ -7,14 +7,13 @@ import asyncpg
 import httpx
 import pytest
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.migrations import migrate
 from mailing.settings import Settings
 from support.api import bound_app
 from support.asgi import client_of
+from support.database import Database
 from support.proxy import proxy
-from support.rows import run
 
 
 @asynccontextmanager
@@ -49,24 +48,22 @@ async def test_it_is_ready_when_the_database_answers_and_the_schema_is_current(d
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_it_is_not_ready_on_another_schema_and_says_how_to_mend_it(
-    database_url: str, engine: AsyncEngine
-) -> None:
-    await migrate(engine, "base")
+async def test_it_is_not_ready_on_another_schema_and_says_how_to_mend_it(database_url: str, db: Database) -> None:
+    await migrate(db.engine, "base")
     async with client(database_url) as http:
         answer = await http.get("/ready")
         assert failed(answer) == "schema"
         assert "mailing migrate" in answer.json()["remedy"]
         assert answer.headers["cache-control"] == "no-store"
-        await migrate(engine)
+        await migrate(db.engine)
         assert (await http.get("/ready")).status_code == 200
 
 
-async def test_it_is_not_ready_where_no_job_can_be_enqueued(database_url: str, engine: AsyncEngine) -> None:
-    await run(engine, "ALTER TABLE procrastinate_jobs RENAME TO elsewhere")
+async def test_it_is_not_ready_where_no_job_can_be_enqueued(database_url: str, db: Database) -> None:
+    await db.run("ALTER TABLE procrastinate_jobs RENAME TO elsewhere")
     async with client(database_url) as http:
         assert failed(await http.get("/ready")) == "queue"
-        await run(engine, "ALTER TABLE elsewhere RENAME TO procrastinate_jobs")
+        await db.run("ALTER TABLE elsewhere RENAME TO procrastinate_jobs")
         assert (await http.get("/ready")).status_code == 200
 
 

@@ -10,19 +10,18 @@ import httpx
 import pytest
 from litestar.routes import HTTPRoute
 from msgspec import structs
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import api_keys
 from mailing.app import authorize
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.messages.leases import RetryPolicy
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.web import idempotency, idempotency_keys
 from support.api import bound_app, running_api
+from support.database import LOCK_WAITS, Database
 from support.proxy import proxy
 from support.query_plans import executed, scans
-from support.rows import LOCK_WAITS, add_client, add_mailing, comes, run, value
 
 Api = httpx.AsyncClient
 
@@ -33,13 +32,13 @@ FILE = "phone,timezone\n79161234567,UTC\n79161234568,UTC\n8,UTC\n"
 REPLAYED = "idempotent-replayed"
 
 
-async def mailings(engine: AsyncEngine) -> int:
-    count: int = await value(engine, "SELECT count(*) FROM mailing")
+async def mailings(db: Database) -> int:
+    count: int = await db.value("SELECT count(*) FROM mailing")
     return count
 
 
-async def stored(engine: AsyncEngine) -> int:
-    count: int = await value(engine, "SELECT count(*) FROM idempotency_key")
+async def stored(db: Database) -> int:
+    count: int = await db.value("SELECT count(*) FROM idempotency_key")
     return count
 
 
@@ -60,38 +59,38 @@ def is_refused(answer: httpx.Response, status: int) -> bool:
 # --- again ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_repeated_post_is_answered_as_the_first_time_and_done_once(api: Api, engine: AsyncEngine) -> None:
+async def test_a_repeated_post_is_answered_as_the_first_time_and_done_once(api: Api, db: Database) -> None:
     first = await api.post("/mailings/", json=MAILING, headers=KEY)
     assert (first.status_code, first.headers["location"]) == (201, "/mailing/api/mailings/1/")
     for path in ("/mailings/", "/mailings"):
         assert is_repeated(await api.post(path, json=MAILING, headers=KEY), first)
-    assert (await mailings(engine), await stored(engine)) == (1, 1)
+    assert (await mailings(db), await stored(db)) == (1, 1)
 
 
-async def test_the_answer_stays_the_first_one_though_things_have_changed(api: Api, engine: AsyncEngine) -> None:
-    mailing_id = await add_mailing(engine)
+async def test_the_answer_stays_the_first_one_though_things_have_changed(api: Api, db: Database) -> None:
+    mailing_id = await db.add_mailing()
     first = await api.post(f"/mailings/{mailing_id}/pause", headers=KEY)
     await api.post(f"/mailings/{mailing_id}/resume")
     assert is_repeated(await api.post(f"/mailings/{mailing_id}/pause", headers=KEY), first)
-    assert await value(engine, "SELECT status FROM mailing") == "running"
+    assert await db.value("SELECT status FROM mailing") == "running"
 
 
-async def test_without_the_header_every_post_is_a_new_one_and_nothing_is_stored(api: Api, engine: AsyncEngine) -> None:
+async def test_without_the_header_every_post_is_a_new_one_and_nothing_is_stored(api: Api, db: Database) -> None:
     for _ in range(2):
         assert REPLAYED not in (await api.post("/mailings/", json=MAILING)).headers
-    assert (await mailings(engine), await stored(engine)) == (2, 0)
+    assert (await mailings(db), await stored(db)) == (2, 0)
 
 
-async def test_other_methods_take_no_notice_of_a_key(api: Api, engine: AsyncEngine) -> None:
+async def test_other_methods_take_no_notice_of_a_key(api: Api, db: Database) -> None:
     await api.post("/mailings/", json=MAILING)
     for _ in range(2):
         assert (await api.patch("/mailings/1", json={"text": "Bye"}, headers=KEY)).status_code == 200
         assert REPLAYED not in (await api.get("/mailings/", headers=KEY)).headers
-    assert await stored(engine) == 0
+    assert await stored(db) == 0
 
 
-async def test_every_post_of_the_api_keeps_its_answer_without_having_to_know(api: Api, engine: AsyncEngine) -> None:
-    await add_mailing(engine)
+async def test_every_post_of_the_api_keeps_its_answer_without_having_to_know(api: Api, db: Database) -> None:
+    await db.add_mailing()
     requests: list[tuple[str, dict[str, Any]]] = [
         ("/clients", {"json": CLIENT}),
         ("/clients/import", {"content": FILE}),
@@ -124,12 +123,12 @@ async def test_a_path_may_be_written_with_more_slashes(api: Api) -> None:
     assert is_repeated(await api.post(address, json=CLIENT, headers=KEY), first)
 
 
-async def test_an_import_is_repeated_without_work_and_compared_to_its_last_byte(api: Api, engine: AsyncEngine) -> None:
+async def test_an_import_is_repeated_without_work_and_compared_to_its_last_byte(api: Api, db: Database) -> None:
     first = await api.post("/clients/import", content=FILE, headers=KEY)
     assert (first.status_code, first.json()["created"], first.json()["rejected"]) == (200, 2, 1)
-    await run(engine, "DELETE FROM client")
+    await db.run("DELETE FROM client")
     assert is_repeated(await api.post("/clients/import", content=in_pieces(FILE), headers=KEY), first)
-    assert await value(engine, "SELECT count(*) FROM client") == 0
+    assert await db.value("SELECT count(*) FROM client") == 0
     assert is_refused(await api.post("/clients/import", content=FILE + "\n", headers=KEY), 422)
 
 
@@ -177,8 +176,8 @@ async def test_memory_does_not_grow_with_the_body_whether_it_is_new_or_repeated(
 # --- whose key, and what for ----------------------------------------------------------------------------------------
 
 
-async def test_a_key_that_was_used_for_another_request_is_refused(api: Api, engine: AsyncEngine) -> None:
-    await add_mailing(engine)
+async def test_a_key_that_was_used_for_another_request_is_refused(api: Api, db: Database) -> None:
+    await db.add_mailing()
     as_text = KEY | {"Content-Type": "text/plain"}
     assert (await api.post("/mailings/", json=MAILING, headers=KEY)).status_code == 201
     others = [
@@ -189,27 +188,25 @@ async def test_a_key_that_was_used_for_another_request_is_refused(api: Api, engi
     ]
     assert all(is_refused(answer, 422) for answer in others)
     assert "Send a new key" in others[0].json()["detail"]
-    assert await mailings(engine) == 2
+    assert await mailings(db) == 2
 
 
-async def test_keys_of_one_caller_never_meet_those_of_another(
-    api: Api, engine: AsyncEngine, sessions: Sessions
-) -> None:
-    async with transaction(sessions) as session:
+async def test_keys_of_one_caller_never_meet_those_of_another(api: Api, db: Database) -> None:
+    async with transaction(db.sessions) as session:
         others = [await api_keys.create(session, "shop", by="tests") for _ in range(2)]
     for key in others:
         answer = await api.post("/mailings/", json=MAILING, headers=KEY | {"Authorization": f"Bearer {key}"})
         assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
     assert (await api.post("/mailings/", json=MAILING | {"text": "Bye"}, headers=KEY)).status_code == 201
-    assert (await mailings(engine), await stored(engine)) == (3, 3)
+    assert (await mailings(db), await stored(db)) == (3, 3)
 
 
 @pytest.mark.parametrize("key", [b"", b" ", b"a b", b"a\tb", b"x" * 256, "ключ".encode(), b"\xff", b"a\x7f"])
-async def test_a_malformed_key_is_named_with_what_it_must_be(api: Api, engine: AsyncEngine, key: bytes) -> None:
+async def test_a_malformed_key_is_named_with_what_it_must_be(api: Api, db: Database, key: bytes) -> None:
     answer = await api.post("/mailings/", json=MAILING, headers={b"Idempotency-Key": key})
     assert is_refused(answer, 400)
     assert answer.json()["errors"] == [{"field": "Idempotency-Key", "message": f"must be {idempotency.RULE}"}]
-    assert await mailings(engine) == 0
+    assert await mailings(db) == 0
 
 
 async def test_two_keys_in_one_request_are_refused(api: Api) -> None:
@@ -224,27 +221,27 @@ async def test_whatever_is_visible_is_a_key(api: Api, key: str) -> None:
     assert is_repeated(again, first)
 
 
-async def test_who_asks_is_looked_at_before_the_key(api: Api, engine: AsyncEngine) -> None:
+async def test_who_asks_is_looked_at_before_the_key(api: Api, db: Database) -> None:
     await api.post("/mailings/", json=MAILING, headers=KEY)
     for key in ("order-17", "not a key"):
         headers = {"Idempotency-Key": key, "Authorization": "Bearer stranger"}
         assert is_refused(await api.post("/mailings/", json=MAILING, headers=headers), 401)
-    assert await stored(engine) == 1
+    assert await stored(db) == 1
 
 
 # --- two at once ----------------------------------------------------------------------------------------------------
 
 
 async def test_while_the_first_is_in_progress_the_second_is_told_so_at_once(
-    api: Api, engine: AsyncEngine, settings: Settings
+    api: Api, db: Database, settings: Settings
 ) -> None:
-    mailing_id = await add_mailing(engine)
+    mailing_id = await db.add_mailing()
     path = f"/mailings/{mailing_id}/pause"
     async with running_api(settings) as another_process:
-        async with engine.begin() as holder:
+        async with db.engine.begin() as holder:
             await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
             waiting = asyncio.create_task(api.post(path, headers=KEY))
-            await comes(engine, LOCK_WAITS, 1)
+            await db.comes(LOCK_WAITS, 1)
             for second in (api, another_process):
                 answer = await second.post(path, headers=KEY)
                 assert is_refused(answer, 409)
@@ -253,7 +250,7 @@ async def test_while_the_first_is_in_progress_the_second_is_told_so_at_once(
         assert is_repeated(await another_process.post(path, headers=KEY), first)
 
 
-async def test_of_many_at_once_one_makes_the_change(api: Api, engine: AsyncEngine, settings: Settings) -> None:
+async def test_of_many_at_once_one_makes_the_change(api: Api, db: Database, settings: Settings) -> None:
     async with running_api(settings) as another_process:
         posts = [each.post("/mailings/", json=MAILING, headers=KEY) for each in (api, another_process) * 4]
         answers = await asyncio.gather(*posts)
@@ -261,28 +258,28 @@ async def test_of_many_at_once_one_makes_the_change(api: Api, engine: AsyncEngin
     created = [answer for answer in answers if answer.status_code == 201]
     assert sum(REPLAYED not in answer.headers for answer in created) == 1
     assert {answer.content for answer in created} == {created[0].content}
-    assert await mailings(engine) == 1
+    assert await mailings(db) == 1
 
 
 # --- what is not stored ---------------------------------------------------------------------------------------------
 
 
-async def test_a_refusal_is_not_stored_and_the_same_request_is_judged_anew(api: Api, engine: AsyncEngine) -> None:
-    client_id = await add_client(engine)
+async def test_a_refusal_is_not_stored_and_the_same_request_is_judged_anew(api: Api, db: Database) -> None:
+    client_id = await db.add_client()
     assert is_refused(await api.post("/clients", json=CLIENT, headers=KEY), 409)
     assert is_refused(await api.post("/clients", json={}, headers=KEY), 400)
     assert is_refused(await api.post("/mailings/99/pause", headers=KEY), 404)
-    assert await stored(engine) == 0
-    await run(engine, "DELETE FROM client WHERE id = :id", id=client_id)
+    assert await stored(db) == 0
+    await db.run("DELETE FROM client WHERE id = :id", id=client_id)
     answer = await api.post("/clients", json=CLIENT, headers=KEY)
     assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
 
 
-async def test_what_a_refused_request_had_changed_is_undone(api: Api, engine: AsyncEngine) -> None:
-    await on_insert(engine, "RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'")
+async def test_what_a_refused_request_had_changed_is_undone(api: Api, db: Database) -> None:
+    await on_insert(db, "RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'")
     answer = await api.post("/clients/import", content=FILE, headers=KEY)
     assert is_refused(answer, 500)
-    assert await value(engine, "SELECT count(*) FROM client") == 0
+    assert await db.value("SELECT count(*) FROM client") == 0
 
 
 async def test_a_body_that_is_too_large_is_refused_as_without_a_key(api: Api) -> None:
@@ -292,7 +289,7 @@ async def test_a_body_that_is_too_large_is_refused_as_without_a_key(api: Api) ->
     assert is_refused(await api.post("/clients/import", content=b"", headers=over), 413)
 
 
-async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, engine: AsyncEngine) -> None:
+async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, db: Database) -> None:
     events: Any = iter(
         [{"type": "http.request", "body": FILE.encode(), "more_body": True}, {"type": "http.disconnect"}]
     )
@@ -311,20 +308,18 @@ async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, engi
         async with app.lifespan():
             await app(scope, receive, send)
     assert answers[0]["status"] >= 400
-    assert await value(engine, "SELECT count(*) FROM client") == 0
-    assert await stored(engine) == 0
+    assert await db.value("SELECT count(*) FROM client") == 0
+    assert await stored(db) == 0
 
 
 # --- the database in trouble ----------------------------------------------------------------------------------------
 
 
-async def on_insert(engine: AsyncEngine, body: str, *, at_commit: bool = False) -> None:
+async def on_insert(db: Database, body: str, *, at_commit: bool = False) -> None:
     """From now on the server does this when a client was inserted, or when that is committed."""
     kind, deferred = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED") if at_commit else ("TRIGGER", "")
-    await run(
-        engine, f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$"
-    )
-    await run(engine, f"CREATE {kind} fail AFTER INSERT ON client {deferred} FOR EACH ROW EXECUTE FUNCTION fail()")
+    await db.run(f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$")
+    await db.run(f"CREATE {kind} fail AFTER INSERT ON client {deferred} FOR EACH ROW EXECUTE FUNCTION fail()")
 
 
 def is_unavailable(answer: httpx.Response) -> bool:
@@ -343,26 +338,24 @@ def is_unavailable(answer: httpx.Response) -> bool:
 )
 @pytest.mark.parametrize("at_commit", [False, True])
 async def test_a_change_that_fails_is_answered_503_and_can_be_repeated(
-    api: Api, engine: AsyncEngine, failure: str, at_commit: bool
+    api: Api, db: Database, failure: str, at_commit: bool
 ) -> None:
-    await on_insert(engine, failure, at_commit=at_commit)
+    await on_insert(db, failure, at_commit=at_commit)
     assert is_unavailable(await api.post("/clients", json=CLIENT, headers=KEY))
-    assert await stored(engine) == 0
-    await run(engine, "DROP TRIGGER fail ON client")
+    assert await stored(db) == 0
+    await db.run("DROP TRIGGER fail ON client")
     answer = await api.post("/clients", json=CLIENT, headers=KEY)
     assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
 
 
-async def test_a_commit_whose_answer_is_lost_is_repeated_into_one_change(
-    settings: Settings, engine: AsyncEngine
-) -> None:
+async def test_a_commit_whose_answer_is_lost_is_repeated_into_one_change(settings: Settings, db: Database) -> None:
     async with proxy(settings) as (between, through), running_api(through) as api:
         between.cut_after = (b"INSERT INTO idempotency_key", b"COMMIT")
         assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
         answer = await once_settled(api)
     assert (answer.status_code, answer.headers["location"]) == (201, "/mailing/api/mailings/1/")
     assert answer.headers[REPLAYED] == "true"
-    assert await mailings(engine) == 1
+    assert await mailings(db) == 1
 
 
 async def once_settled(api: Api) -> httpx.Response:
@@ -373,15 +366,13 @@ async def once_settled(api: Api) -> httpx.Response:
     return answer
 
 
-async def test_a_change_cut_off_before_its_commit_is_made_by_the_repetition(
-    settings: Settings, engine: AsyncEngine
-) -> None:
+async def test_a_change_cut_off_before_its_commit_is_made_by_the_repetition(settings: Settings, db: Database) -> None:
     async with proxy(settings) as (between, through), running_api(through) as api:
         between.cut_after = (b"INSERT INTO idempotency_key",)
         assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
         answer = await once_settled(api)
     assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
-    assert await mailings(engine) == 1
+    assert await mailings(db) == 1
 
 
 async def test_an_unreachable_database_is_answered_503(settings: Settings) -> None:
@@ -397,21 +388,18 @@ OF_AN_AGE = """
     FROM unnest(CAST(:ages AS text[])) age, generate_series(1, :count) n"""
 
 
-async def test_the_sweep_forgets_what_is_older_than_a_day(engine: AsyncEngine, sessions: Sessions) -> None:
-    await run(engine, OF_AN_AGE, ages=["25 h", "24 h 1 min", "23 h 59 min", "1 s"], count=3)
-    await sweep(sessions, RetryPolicy(hold=False, base_s=5, max_s=600))
-    left = await run(engine, "SELECT DISTINCT split_part(key, '-', 1) FROM idempotency_key")
+async def test_the_sweep_forgets_what_is_older_than_a_day(db: Database) -> None:
+    await db.run(OF_AN_AGE, ages=["25 h", "24 h 1 min", "23 h 59 min", "1 s"], count=3)
+    await sweep(db.sessions, RetryPolicy(hold=False, base_s=5, max_s=600))
+    left = await db.run("SELECT DISTINCT split_part(key, '-', 1) FROM idempotency_key")
     assert {row[0] for row in left} == {"23 h 59 min", "1 s"}
 
 
-async def test_pruning_takes_the_oldest_by_the_index_and_no_more_than_asked(
-    engine: AsyncEngine, sessions: Sessions
-) -> None:
-    await run(engine, OF_AN_AGE, ages=["30 h", "25 h", "1 h"], count=1000)
-    async with transaction(sessions) as session:
-        await idempotency_keys.delete_expired(session, count=400)
-    assert await value(engine, "SELECT count(*) FROM idempotency_key WHERE key LIKE '30 h%'") == 600
-    assert await stored(engine) == 2600
-    found = await scans(engine, partial(idempotency_keys.delete_expired, count=400))
+async def test_pruning_takes_the_oldest_by_the_index_and_no_more_than_asked(db: Database) -> None:
+    await db.run(OF_AN_AGE, ages=["30 h", "25 h", "1 h"], count=1000)
+    await db.commit(idempotency_keys.delete_expired, count=400)
+    assert await db.value("SELECT count(*) FROM idempotency_key WHERE key LIKE '30 h%'") == 600
+    assert await stored(db) == 2600
+    found = await scans(db.engine, partial(idempotency_keys.delete_expired, count=400))
     assert "idempotency_key_age" in {node.get("Index Name") for node in found}
     assert "Seq Scan" not in {node["Node Type"] for node in found}

@@ -2,12 +2,11 @@
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from support.api import KEY
+from support.database import Database
 from support.plain_http import NO_TLS
 from support.query_plans import executed
-from support.rows import add_client, run
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
 PATHS = [
@@ -22,8 +21,8 @@ CLIENTS = """
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_head_answers_as_get_without_the_body(address: str, engine: AsyncEngine, path: str) -> None:
-    await add_client(engine)
+async def test_head_answers_as_get_without_the_body(address: str, db: Database, path: str) -> None:
+    await db.add_client()
     async with httpx.AsyncClient(verify=NO_TLS, base_url=address, headers=AUTH) as http:
         got, head = await http.get(path), await http.head(path)
     assert head.status_code == got.status_code
@@ -33,9 +32,9 @@ async def test_head_answers_as_get_without_the_body(address: str, engine: AsyncE
 
 
 async def test_head_of_an_export_reads_its_first_page_alone_and_gives_its_place_back(
-    address: str, engine: AsyncEngine
+    address: str, db: Database
 ) -> None:
-    await run(engine, CLIENTS)
+    await db.run(CLIENTS)
     async with httpx.AsyncClient(verify=NO_TLS, base_url=address, headers=AUTH) as http:
         with executed() as ran:
             for _ in range(5):

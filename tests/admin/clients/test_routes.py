@@ -4,11 +4,10 @@ from urllib.parse import parse_qsl
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from support.admin import Browser
+from support.database import LOCK_WAITS, Database
 from support.markup import entered, words
-from support.rows import LOCK_WAITS, add_client, add_mailing, add_messages, comes, run, value
 
 PHONE = "79161234567"
 FORM = {"phone": PHONE, "operator_code": "", "tag": "vip", "timezone": "Europe/Moscow", "was_opted_out": ""}
@@ -24,9 +23,9 @@ async def test_a_list_without_clients_says_what_to_do(editor: Browser, viewer: B
     assert "An editor can add them." in (await viewer.get("/admin/clients")).text
 
 
-async def test_clients_are_found_by_what_people_type(viewer: Browser, engine: AsyncEngine) -> None:
-    await add_client(engine, phone=PHONE, tag="vip")
-    await add_client(engine, phone="79031230067")
+async def test_clients_are_found_by_what_people_type(viewer: Browser, db: Database) -> None:
+    await db.add_client(phone=PHONE, tag="vip")
+    await db.add_client(phone="79031230067")
     for query, found in [
         ("begins=8 (916) 123-45", [PHONE]),
         ("begins=%2B7 916", [PHONE]),
@@ -52,11 +51,11 @@ async def test_what_are_no_digits_is_an_error_beside_its_field(viewer: Browser) 
 
 
 async def test_pages_of_a_search_by_phone_lead_on_and_back_without_a_phone_in_an_address(
-    viewer: Browser, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    viewer: Browser, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailing.admin.clients.routes.PAGE_SIZE", 2)
     for n in range(5):
-        await add_client(engine, phone=f"7916000000{n}")
+        await db.add_client(phone=f"7916000000{n}")
 
     async def press(shown: httpx.Response, relation: str) -> httpx.Response:
         pager = shown.text.partition('<nav class="pager"')[2]
@@ -76,11 +75,11 @@ async def test_pages_of_a_search_by_phone_lead_on_and_back_without_a_phone_in_an
 
 
 async def test_pages_lead_on_and_back_and_keep_the_search(
-    viewer: Browser, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    viewer: Browser, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailing.admin.clients.routes.PAGE_SIZE", 2)
     for n in range(5):
-        await add_client(engine, phone=f"7916000000{n}", tag="a&b")
+        await db.add_client(phone=f"7916000000{n}", tag="a&b")
     first = await viewer.get("/admin/clients", params={"tag": "a&b"})
     second = await viewer.get(link(first, "next"))
     third = await viewer.get(link(second, "next"))
@@ -97,7 +96,7 @@ def link(answer: httpx.Response, rel: str) -> str:
     return found[1].replace("&amp;", "&")
 
 
-async def test_a_client_is_added_changed_and_deleted(editor: Browser, engine: AsyncEngine) -> None:
+async def test_a_client_is_added_changed_and_deleted(editor: Browser, db: Database) -> None:
     added = await editor.post("/admin/clients/new", data=FORM)
     assert (added.status_code, added.headers["location"]) == (303, "/admin/clients/1")
     shown = (await editor.get("/admin/clients/1")).text
@@ -105,10 +104,10 @@ async def test_a_client_is_added_changed_and_deleted(editor: Browser, engine: As
     assert PHONE in shown
     changed = await editor.post("/admin/clients/1/edit", data=FORM | {"tag": "", "opted_out": "yes"})
     assert changed.status_code == 303
-    client = await run(engine, "SELECT tag, opted_out, operator_code FROM client")
+    client = await db.run("SELECT tag, opted_out, operator_code FROM client")
     assert [tuple(each) for each in client] == [(None, True, "916")]
     assert "opted out" in (await editor.get("/admin/clients/1")).text
-    assert await value(engine, "SELECT actor FROM event WHERE kind = 'client.opted_out'") == "user 1 (editor)"
+    assert await db.value("SELECT actor FROM event WHERE kind = 'client.opted_out'") == "user 1 (editor)"
     assert (await editor.post("/admin/clients/1/delete")).headers["location"] == "/admin/clients"
     assert (await editor.get("/admin/clients/1")).status_code == 404
 
@@ -125,9 +124,9 @@ async def test_every_bad_field_is_named_and_what_was_typed_stays(editor: Browser
     assert answer.headers["content-type"].startswith("text/html")
 
 
-async def test_a_phone_that_is_taken_leads_to_its_client(editor: Browser, engine: AsyncEngine) -> None:
-    owner = await add_client(engine, phone=PHONE)
-    other = await add_client(engine, phone="79160000001")
+async def test_a_phone_that_is_taken_leads_to_its_client(editor: Browser, db: Database) -> None:
+    owner = await db.add_client(phone=PHONE)
+    other = await db.add_client(phone="79160000001")
     for path in ("/admin/clients/new", f"/admin/clients/{other}/edit"):
         answer = await editor.post(path, data=FORM)
         assert answer.status_code == 400
@@ -135,80 +134,78 @@ async def test_a_phone_that_is_taken_leads_to_its_client(editor: Browser, engine
         assert f'href="/admin/clients/{owner}"' in answer.text
 
 
-async def test_an_opt_out_that_came_while_the_form_was_open_stays(editor: Browser, engine: AsyncEngine) -> None:
-    await add_client(engine, phone=PHONE)
-    await run(engine, "UPDATE client SET opted_out = true")
+async def test_an_opt_out_that_came_while_the_form_was_open_stays(editor: Browser, db: Database) -> None:
+    await db.add_client(phone=PHONE)
+    await db.run("UPDATE client SET opted_out = true")
     assert (await editor.post("/admin/clients/1/edit", data=FORM)).status_code == 303
-    assert await value(engine, "SELECT opted_out FROM client") is True
+    assert await db.value("SELECT opted_out FROM client") is True
     assert (await editor.post("/admin/clients/1/edit", data=FORM | {"was_opted_out": "yes"})).status_code == 303
-    assert await value(engine, "SELECT opted_out FROM client") is False
+    assert await db.value("SELECT opted_out FROM client") is False
 
 
-async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
-    editor: Browser, engine: AsyncEngine
-) -> None:
-    await add_client(engine, phone=PHONE)
+async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(editor: Browser, db: Database) -> None:
+    await db.add_client(phone=PHONE)
     path = "/admin/clients/1/edit"
     open_form = FORM | {"revision": entered(await editor.get(path), "revision")}
     assert (await editor.post(path, data=open_form | {"timezone": "Asia/Omsk"})).status_code == 303
     answer = await editor.post(path, data=open_form | {"tag": "gold"})
     assert "Changed while this form was open. It is now: Asia/Omsk." in words(answer, 400)
-    assert await value(engine, "SELECT timezone FROM client") == "Asia/Omsk"
+    assert await db.value("SELECT timezone FROM client") == "Asia/Omsk"
     again = open_form | {"timezone": "Asia/Omsk", "tag": "gold", "revision": entered(answer, "revision")}
     assert (await editor.post(path, data=again)).status_code == 303
-    assert [tuple(each) for each in await run(engine, "SELECT timezone, tag FROM client")] == [("Asia/Omsk", "gold")]
+    assert [tuple(each) for each in await db.run("SELECT timezone, tag FROM client")] == [("Asia/Omsk", "gold")]
 
 
 async def test_of_two_who_save_at_the_same_moment_the_later_one_sees_what_the_other_changed(
-    editor: Browser, engine: AsyncEngine
+    editor: Browser, db: Database
 ) -> None:
-    await add_client(engine, phone=PHONE)
+    await db.add_client(phone=PHONE)
     path = "/admin/clients/1/edit"
     open_form = FORM | {"revision": entered(await editor.get(path), "revision")}
-    async with engine.connect() as other, asyncio.TaskGroup() as tasks:
+    async with db.engine.connect() as other, asyncio.TaskGroup() as tasks:
         await other.exec_driver_sql("SELECT FROM client FOR UPDATE")
         both = [tasks.create_task(editor.post(path, data=open_form | {"tag": tag})) for tag in ("gold", "silver")]
-        await comes(engine, LOCK_WAITS, 2)
+        await db.comes(LOCK_WAITS, 2)
         await other.rollback()
     assert sorted(task.result().status_code for task in both) == [303, 400]
 
 
-async def test_the_client_s_page_says_who_opted_out_when_and_why(editor: Browser, engine: AsyncEngine) -> None:
-    await add_client(engine, phone=PHONE)
+async def test_the_client_s_page_says_who_opted_out_when_and_why(editor: Browser, db: Database) -> None:
+    await db.add_client(phone=PHONE)
     assert (await editor.post("/admin/clients/1/edit", data=FORM | {"opted_out": "yes"})).status_code == 303
-    entry = (await run(engine, "SELECT since, actor FROM suppression"))[0]
+    entry = (await db.run("SELECT since, actor FROM suppression"))[0]
     page = (await editor.get("/admin/clients/1")).text
     assert f'<time datetime="{entry.since.isoformat()}">' in page
     assert f"</time> · {entry.actor} · the client opted out" in page
 
 
-async def test_before_a_deletion_its_consequences_are_named_in_numbers(editor: Browser, engine: AsyncEngine) -> None:
-    client = await add_client(engine)
+async def test_before_a_deletion_its_consequences_are_named_in_numbers(editor: Browser, db: Database) -> None:
+    client = await db.add_client()
     for status in ("pending", "pending", "sent"):
-        await add_messages(engine, await add_mailing(engine), [status], first_client=client)
+        await db.add_messages(await db.add_mailing(), [status], first_client=client)
     asked = (await editor.get(f"/admin/clients/{client}/delete")).text
     assert "2 unsent messages are cancelled." in asked
     assert "1 finished message stays in the statistics" in asked
     await editor.post(f"/admin/clients/{client}/delete")
-    statuses = await run(engine, "SELECT status FROM message ORDER BY id")
+    statuses = await db.run("SELECT status FROM message ORDER BY id")
     assert [each.status for each in statuses] == ["cancelled", "cancelled", "sent"]
 
 
 async def test_a_client_has_its_messages_newest_first(
-    viewer: Browser, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    viewer: Browser, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailing.admin.clients.routes.MAX_MESSAGES", 2)
-    client = await add_client(engine)
+    client = await db.add_client()
     for status in ("sent", "failed", "pending"):
-        await add_messages(engine, await add_mailing(engine), [status], first_client=client)
+        await db.add_messages(await db.add_mailing(), [status], first_client=client)
     first = await viewer.get(f"/admin/clients/{client}")
     assert re.findall(r"/admin/messages/(\d+)", first.text) == ["3", "2"]
     assert re.findall(r"/admin/messages/(\d+)", (await viewer.get(link(first, "next"))).text) == ["1"]
     assert (await viewer.get(f"/admin/clients/{client}?before=%00")).status_code == 200
 
 
-async def test_only_editors_change_or_export(viewer: Browser, engine: AsyncEngine) -> None:
-    client = await add_client(engine)
+async def test_only_editors_change_or_export(viewer: Browser, db: Database) -> None:
+    client = await db.add_client()
     for path in ("new", f"{client}/edit", f"{client}/delete", "export", "upload", "uploads/1"):
         assert (await viewer.get(f"/admin/clients/{path}")).status_code == 403
     for path in ("new", f"{client}/edit", f"{client}/delete", "upload", "uploads/1/import", "uploads/1/discard"):
@@ -216,24 +213,24 @@ async def test_only_editors_change_or_export(viewer: Browser, engine: AsyncEngin
     shown = (await viewer.get(f"/admin/clients/{client}")).text + (await viewer.get("/admin/clients")).text
     assert "/edit" not in shown
     assert "/export" not in shown
-    assert await value(engine, "SELECT count(*) FROM client") == 1
+    assert await db.value("SELECT count(*) FROM client") == 1
 
 
-async def test_the_export_is_the_file_that_the_api_gives(editor: Browser, engine: AsyncEngine) -> None:
-    await add_client(engine, phone=PHONE, tag="=vip")
+async def test_the_export_is_the_file_that_the_api_gives(editor: Browser, db: Database) -> None:
+    await db.add_client(phone=PHONE, tag="=vip")
     answer = await editor.get("/admin/clients/export")
     assert answer.text == f"\ufeffphone,operator_code,tag,timezone,opted_out\r\n{PHONE},916,'=vip,Europe/Moscow,no\r\n"
     assert answer.headers["content-disposition"] == 'attachment; filename="clients.csv"'
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_the_pages_speak_russian(editor: Browser, engine: AsyncEngine) -> None:
-    client = await add_client(engine)
+async def test_the_pages_speak_russian(editor: Browser, db: Database) -> None:
+    client = await db.add_client()
     editor.cookies.set("mailing_language", "ru")
     refused = await editor.post("/admin/clients/new", data=FORM | {"phone": "8", "timezone": "moscow"})
     assert "Телефон: нужен российский номер из 11 цифр" in refused.text
     assert "возможно, Europe/Moscow?" in refused.text
     for total, told in ((1, "1 неотправленное сообщение будет отменено."), (5, "5 неотправленных сообщений будут")):
-        while await value(engine, "SELECT count(*) FROM message") < total:
-            await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client)
+        while await db.value("SELECT count(*) FROM message") < total:
+            await db.add_messages(await db.add_mailing(), ["pending"], first_client=client)
         assert told in (await editor.get(f"/admin/clients/{client}/delete")).text

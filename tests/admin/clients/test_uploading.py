@@ -6,10 +6,11 @@ import httpx
 import pytest
 
 from mailing.clients.upload import actions, job, repository
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.reasons.refusals import RefusalCode
 from mailing.translations import translations
 from support.admin import Browser
+from support.database import Database
 from support.uploads import HEADER, counted, file_of
 
 RUNNING = asyncio.Event()
@@ -21,7 +22,7 @@ async def uploaded(editor: Browser, file: bytes, name: str = "June.csv") -> http
     return await editor.post("/admin/clients/upload", files={"file": (name, file, "text/csv")})
 
 
-async def test_a_file_is_looked_at_confirmed_and_imported(editor: Browser, sessions: Sessions) -> None:
+async def test_a_file_is_looked_at_confirmed_and_imported(editor: Browser, db: Database) -> None:
     sent = await uploaded(editor, file_of(3, bad=1))
     assert (sent.status_code, sent.headers["location"]) == (303, HERE)
     seen = (await editor.get(HERE)).text
@@ -32,7 +33,7 @@ async def test_a_file_is_looked_at_confirmed_and_imported(editor: Browser, sessi
     waiting = (await editor.get(HERE)).text
     assert 'hx-trigger="every 2s"' in waiting
     assert f'<a href="{HERE}">Refresh</a>' in waiting
-    await job.import_upload(sessions, RUNNING, 1)
+    await job.import_upload(db.sessions, RUNNING, 1)
     done = (await editor.get(HERE)).text
     assert "hx-trigger" not in done
     assert re.findall(r"<dd>(\d+)</dd>", done) == ["3", "0", "1"]
@@ -42,10 +43,10 @@ async def test_a_file_is_looked_at_confirmed_and_imported(editor: Browser, sessi
     assert "June.csv" in (await editor.get("/admin/clients/upload")).text
 
 
-async def test_a_discarded_file_leaves_nothing(editor: Browser, sessions: Sessions) -> None:
+async def test_a_discarded_file_leaves_nothing(editor: Browser, db: Database) -> None:
     await uploaded(editor, file_of(1))
     assert (await editor.post(f"{HERE}/discard")).headers["location"] == "/admin/clients/upload"
-    assert await counted(sessions, "upload") == 0
+    assert await counted(db, "upload") == 0
     assert (await editor.get(HERE)).status_code == 404
 
 
@@ -120,9 +121,7 @@ async def test_one_file_too_many_is_answered_429_with_what_to_do_and_the_files_t
     assert (await uploaded(editor, file_of(1))).status_code == 303
 
 
-async def test_more_uploads_than_may_be_at_once_are_refused_before_they_are_read(
-    editor: Browser, sessions: Sessions
-) -> None:
+async def test_more_uploads_than_may_be_at_once_are_refused_before_they_are_read(editor: Browser, db: Database) -> None:
     """One whose file comes slowly does not hold a connection, and two of a user keep a third out."""
     begun, may_end = asyncio.Semaphore(0), asyncio.Event()
 
@@ -141,20 +140,20 @@ async def test_more_uploads_than_may_be_at_once_are_refused_before_they_are_read
     may_end.set()
     assert [answer.status_code for answer in await asyncio.gather(*both)] == [400, 400]
     assert (await uploaded(editor, file_of(1))).status_code == 303
-    assert await counted(sessions, "upload") == 1
+    assert await counted(db, "upload") == 1
 
 
-async def test_why_an_import_failed_is_said(editor: Browser, sessions: Sessions) -> None:
+async def test_why_an_import_failed_is_said(editor: Browser, db: Database) -> None:
     await uploaded(editor, b"\n" * 300_000 + b"name\n")
     assert "The file has no rows below the first line." in (await editor.get(HERE)).text
     await editor.post(f"{HERE}/import")
-    await job.import_upload(sessions, RUNNING, 1)
+    await job.import_upload(db.sessions, RUNNING, 1)
     shown = (await editor.get(HERE)).text
     assert "Nothing was imported:" in shown
     assert "column phone is missing" in shown
 
 
-async def test_verdicts_are_told_in_the_viewers_language(editor: Browser, sessions: Sessions) -> None:
+async def test_verdicts_are_told_in_the_viewers_language(editor: Browser, db: Database) -> None:
     editor.cookies.set("mailing_language", "ru")
     cells = [",9,,UTC", ",,\x01,UTC", ",,,UTC+3", ",,,omsk", "", ',"a"b,,UTC']
     rows = ["8,,,UTC", *(f"79160000001{rest}" for rest in cells), "\udcff,,,UTC", "x" * 70_000]
@@ -162,15 +161,15 @@ async def test_verdicts_are_told_in_the_viewers_language(editor: Browser, sessio
     assert (await uploaded(editor, file)).status_code == 303
     assert_russian((await editor.get(HERE)).text, len(rows))
     await editor.post(f"{HERE}/import")
-    await job.import_upload(sessions, RUNNING, 1)
+    await job.import_upload(db.sessions, RUNNING, 1)
     assert_russian((await editor.get(HERE)).text, len(rows))
     assert "Нет столбца timezone." in (await uploaded(editor, b"phone\n")).text
 
 
-async def test_what_broke_an_import_off_is_said_in_the_viewers_language(editor: Browser, sessions: Sessions) -> None:
+async def test_what_broke_an_import_off_is_said_in_the_viewers_language(editor: Browser, db: Database) -> None:
     await uploaded(editor, (HEADER + "79160000001,,,UTC\n").encode())
     await editor.post(f"{HERE}/import")
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         mine = await repository.claim_import(session, 1)
         assert mine
         await repository.record_interruption(session, mine, cause=RefusalCode.silent)

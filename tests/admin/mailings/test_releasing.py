@@ -8,13 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
 from mailing.mailings.states import MailingStatus
 from support.admin import Browser, SignedIn, mailing_form
+from support.database import Database
 from support.markup import words
-from support.rows import add_client, add_mailing, add_messages, run, value
 
 PHONE = "79161234567"
 EDITORS = {Role.EDITOR, Role.SENDER, Role.ADMIN}
@@ -57,31 +56,31 @@ async def act(browser: Browser, action: str, mailing_id: int, messages: list[int
     return await browser.post(f"/admin/mailings/{mailing_id}/{action}", data=data.get(action, {}))
 
 
-async def snapshot(engine: AsyncEngine, mailing_id: int) -> list[Any]:
+async def snapshot(db: Database, mailing_id: int) -> list[Any]:
     """Return the mailing with its messages, and the number of test sends."""
     statement = """
         SELECT to_jsonb(g), (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) FROM message m WHERE m.mailing_id = g.id),
             (SELECT count(*) FROM mailing WHERE test_of_mailing_id IS NOT NULL)
         FROM mailing g WHERE g.id = :id"""
-    return list((await run(engine, statement, id=mailing_id))[0])
+    return list((await db.run(statement, id=mailing_id))[0])
 
 
 @pytest.mark.parametrize("action", WAYS)
 async def test_each_role_may_in_each_state_what_the_table_says_and_nothing_else_changes_anything(
-    engine: AsyncEngine, signed_in: SignedIn, action: str
+    db: Database, signed_in: SignedIn, action: str
 ) -> None:
-    client_id = await add_client(engine, phone=PHONE)
-    await add_client(engine, phone="79161234568")  # with the next id
+    client_id = await db.add_client(phone=PHONE)
+    await db.add_client(phone="79161234568")  # with the next id
     for role in Role:
         browser = await signed_in(role)
         for status in MailingStatus:
-            mailing_id = await add_mailing(engine, status=status)
+            mailing_id = await db.add_mailing(status=status)
             messages = [0]
             if status not in {"draft", "scheduled"}:
-                messages = await add_messages(engine, mailing_id, ["unknown", "failed"], first_client=client_id)
-            before = await snapshot(engine, mailing_id)
+                messages = await db.add_messages(mailing_id, ["unknown", "failed"], first_client=client_id)
+            before = await snapshot(db, mailing_id)
             answer = await act(browser, action, mailing_id, messages)
-            after = await snapshot(engine, mailing_id)
+            after = await snapshot(db, mailing_id)
             may, leads_to = WAYS[action].get(status, (set(), ""))
             case = (role, status, answer.status_code)
             if role not in may:
@@ -93,23 +92,23 @@ async def test_each_role_may_in_each_state_what_the_table_says_and_nothing_else_
             assert (answer.status_code, after[0]["status"]) == (303, "draft" if withdrawn else leads_to), case
 
 
-async def test_no_editor_s_way_leads_to_a_mailing_that_is_sent(engine: AsyncEngine, editor: Browser) -> None:
+async def test_no_editor_s_way_leads_to_a_mailing_that_is_sent(db: Database, editor: Browser) -> None:
     """The start has passed, or is left empty: nothing begins, whatever an editor creates, duplicates or changes."""
     yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M}"
     for start in ("", yesterday):
         assert (await editor.post("/admin/mailings/new", data=mailing_form(starts_at=start))).status_code == 303
-    scheduled = await add_mailing(engine, status="scheduled")
+    scheduled = await db.add_mailing(status="scheduled")
     for start in ("", yesterday):
         answer = await editor.post(f"/admin/mailings/{scheduled}/edit", data=mailing_form(starts_at=start))
         assert answer.status_code == 303
-    assert await run(engine, "SELECT DISTINCT status, started_at FROM mailing") == [("draft", None)]
-    assert await value(engine, "SELECT count(*) FROM procrastinate_jobs") == 0
+    assert await db.run("SELECT DISTINCT status, started_at FROM mailing") == [("draft", None)]
+    assert await db.value("SELECT count(*) FROM procrastinate_jobs") == 0
 
 
 async def test_the_editor_reads_what_a_draft_waits_for_and_the_sender_finds_the_release(
-    engine: AsyncEngine, editor: Browser, sender: Browser
+    db: Database, editor: Browser, sender: Browser
 ) -> None:
-    mailing_id = await add_mailing(engine, status="draft")
+    mailing_id = await db.add_mailing(status="draft")
     for browser in (editor, sender):
         assert "waiting for release" in words(await browser.get("/admin/mailings?status=draft"))
         assert "waiting for release" in words(await browser.get("/admin/"))
@@ -124,11 +123,11 @@ async def test_the_editor_reads_what_a_draft_waits_for_and_the_sender_finds_the_
 
 
 async def test_a_sender_reads_text_times_hours_filter_and_recipients_before_the_release(
-    engine: AsyncEngine, editor: Browser, sender: Browser
+    db: Database, editor: Browser, sender: Browser
 ) -> None:
-    await add_client(engine, tag="vip")
+    await db.add_client(tag="vip")
     await editor.post("/admin/mailings/new", data=mailing_form(text="Read <me>", tags=["vip"], operator_codes=["916"]))
-    mailing_id = await value(engine, "SELECT id FROM mailing")
+    mailing_id = await db.value("SELECT id FROM mailing")
     asked = await sender.get(f"/admin/mailings/{mailing_id}/release")
     shown = words(asked)
     hours = "09:00\u201321:00"
@@ -139,27 +138,27 @@ async def test_a_sender_reads_text_times_hours_filter_and_recipients_before_the_
     assert revision
     answer = await sender.post(f"/admin/mailings/{mailing_id}/release", data={"revision": revision[1]})
     assert answer.status_code == 303
-    row = (await run(engine, "SELECT status, released_revision, released_by FROM mailing"))[0]
+    row = (await db.run("SELECT status, released_revision, released_by FROM mailing"))[0]
     assert tuple(row) == ("scheduled", 1, "user 2 (sender)")
 
 
 async def test_what_was_changed_while_the_sender_read_is_not_released_but_shown(
-    engine: AsyncEngine, editor: Browser, sender: Browser
+    db: Database, editor: Browser, sender: Browser
 ) -> None:
-    mailing_id = await add_mailing(engine, status="draft", text="Old words")
+    mailing_id = await db.add_mailing(status="draft", text="Old words")
     await editor.post(f"/admin/mailings/{mailing_id}/edit", data=mailing_form(text="New words"))
     for read in ({"revision": "1"}, {}, {"revision": "1.0"}, {"revision": "9" * 30}, {"revision": "-2"}):
         refused = words(await sender.post(f"/admin/mailings/{mailing_id}/release", data=read), 409)
         assert "was changed after you read it" in refused
         assert "New words" in refused
-    assert await value(engine, "SELECT status FROM mailing") == "draft"
+    assert await db.value("SELECT status FROM mailing") == "draft"
     assert (await sender.post(f"/admin/mailings/{mailing_id}/release", data={"revision": "2"})).status_code == 303
 
 
 async def test_the_sender_sees_what_was_changed_since_the_last_release(
-    engine: AsyncEngine, editor: Browser, sender: Browser
+    db: Database, editor: Browser, sender: Browser
 ) -> None:
-    mailing_id = await add_mailing(engine, status="scheduled", text="Old words")
+    mailing_id = await db.add_mailing(status="scheduled", text="Old words")
     path = f"/admin/mailings/{mailing_id}"
     assert "A change withdraws the release by tests" in words(await editor.get(f"{path}/edit"))
     answer = await editor.post(f"{path}/edit", data=mailing_form(text="New words", tags=["vip"]))
@@ -172,11 +171,9 @@ async def test_the_sender_sees_what_was_changed_since_the_last_release(
     assert "Operator codes" not in changes
 
 
-async def test_a_draft_whose_end_has_passed_says_that_it_needs_a_later_one(
-    engine: AsyncEngine, sender: Browser
-) -> None:
-    mailing_id = await add_mailing(engine, status="draft")
-    await run(engine, "UPDATE mailing SET starts_at = now() - interval '2 h', ends_at = now() - interval '1 h'")
+async def test_a_draft_whose_end_has_passed_says_that_it_needs_a_later_one(db: Database, sender: Browser) -> None:
+    mailing_id = await db.add_mailing(status="draft")
+    await db.run("UPDATE mailing SET starts_at = now() - interval '2 h', ends_at = now() - interval '1 h'")
     path = f"/admin/mailings/{mailing_id}"
     shown = await sender.get(path)
     assert "its end has passed" in words(shown)
@@ -186,36 +183,34 @@ async def test_a_draft_whose_end_has_passed_says_that_it_needs_a_later_one(
 
 
 async def test_a_release_and_an_editor_s_change_at_once_never_release_what_nobody_read(
-    engine: AsyncEngine, editor: Browser, sender: Browser
+    db: Database, editor: Browser, sender: Browser
 ) -> None:
     for _ in range(10):
-        mailing_id = await add_mailing(engine, status="draft", text="Read")
+        mailing_id = await db.add_mailing(status="draft", text="Read")
         path = f"/admin/mailings/{mailing_id}"
         released, _ = await asyncio.gather(
             sender.post(f"{path}/release", data={"revision": "1"}),
             editor.post(f"{path}/edit", data=mailing_form(text="Never read")),
         )
         assert released.status_code in {303, 409}
-        row = (await run(engine, "SELECT status, text FROM mailing WHERE id = :id", id=mailing_id))[0]
+        row = (await db.run("SELECT status, text FROM mailing WHERE id = :id", id=mailing_id))[0]
         assert tuple(row) == ("draft", "Never read")
 
 
-async def test_a_draft_from_before_a_restore_says_that_it_may_have_been_sent(
-    engine: AsyncEngine, sender: Browser
-) -> None:
-    mailing_id = await add_mailing(engine, status="draft")
+async def test_a_draft_from_before_a_restore_says_that_it_may_have_been_sent(db: Database, sender: Browser) -> None:
+    mailing_id = await db.add_mailing(status="draft")
     assert "restored from a backup" not in words(await sender.get(f"/admin/mailings/{mailing_id}/release"))
-    await run(engine, "INSERT INTO restoration (database_identity, finished_at) VALUES ('here', now())")
+    await db.run("INSERT INTO restoration (database_identity, finished_at) VALUES ('here', now())")
     assert "restored from a backup" in words(await sender.get(f"/admin/mailings/{mailing_id}/release"))
 
 
 async def test_a_test_goes_out_with_the_words_that_the_sender_saw(
-    engine: AsyncEngine, editor: Browser, sender: Browser
+    db: Database, editor: Browser, sender: Browser
 ) -> None:
-    await add_client(engine, phone=PHONE)
-    mailing_id = await add_mailing(engine, status="draft")
+    await db.add_client(phone=PHONE)
+    mailing_id = await db.add_mailing(status="draft")
     await editor.post(f"/admin/mailings/{mailing_id}/edit", data=mailing_form(text="New words"))
     path, seen = f"/admin/mailings/{mailing_id}/test", {"phone": PHONE, "revision": "1"}
     assert "was changed after you read it" in words(await sender.post(path, data=seen), 400)
-    assert await value(engine, "SELECT count(*) FROM mailing") == 1
+    assert await db.value("SELECT count(*) FROM mailing") == 1
     assert (await sender.post(path, data=seen | {"revision": "2"})).status_code == 303

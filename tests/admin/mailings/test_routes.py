@@ -4,11 +4,10 @@ import re
 from datetime import UTC
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from support.admin import Browser, Form, mailing_form
+from support.database import Database
 from support.markup import entered, words
-from support.rows import add_client, add_mailing, add_messages, run, value
 
 # --- the list ---------------------------------------------------------------------------------------------------------
 
@@ -18,10 +17,10 @@ async def test_an_empty_list_says_what_to_do(viewer: Browser, editor: Browser) -
     assert "New mailing" in words(await editor.get("/admin/mailings"))
 
 
-async def test_the_list_shows_the_newest_first_with_status_and_progress(engine: AsyncEngine, viewer: Browser) -> None:
-    first = await add_mailing(engine, text="The first")
-    await add_messages(engine, first, ["sent", "sent", "failed", "pending"])
-    await add_mailing(engine, status="scheduled", text="The <second>")
+async def test_the_list_shows_the_newest_first_with_status_and_progress(db: Database, viewer: Browser) -> None:
+    first = await db.add_mailing(text="The first")
+    await db.add_messages(first, ["sent", "sent", "failed", "pending"])
+    await db.add_mailing(status="scheduled", text="The <second>")
     answer = await viewer.get("/admin/mailings")
     shown = words(answer)
     assert shown.index("The &lt;second&gt;") < shown.index("The first")
@@ -30,9 +29,9 @@ async def test_the_list_shows_the_newest_first_with_status_and_progress(engine: 
     assert "not started" in shown
 
 
-async def test_mailings_are_found_by_text_number_and_status(engine: AsyncEngine, viewer: Browser) -> None:
-    autumn = await add_mailing(engine, text="Осенняя распродажа 100%")
-    await add_mailing(engine, status="paused", text="Winter_sale")
+async def test_mailings_are_found_by_text_number_and_status(db: Database, viewer: Browser) -> None:
+    autumn = await db.add_mailing(text="Осенняя распродажа 100%")
+    await db.add_mailing(status="paused", text="Winter_sale")
 
     async def found(**asked: str) -> list[bool]:
         answer = await viewer.get("/admin/mailings", params=asked)
@@ -47,9 +46,9 @@ async def test_mailings_are_found_by_text_number_and_status(engine: AsyncEngine,
     assert "No mailing matches this search." in words(await viewer.get("/admin/mailings?q=spring"))
 
 
-async def test_pages_follow_each_other_and_keep_the_search(engine: AsyncEngine, viewer: Browser) -> None:
+async def test_pages_follow_each_other_and_keep_the_search(db: Database, viewer: Browser) -> None:
     for number in range(51):
-        await add_mailing(engine, text=f"Sale number {number:02}")
+        await db.add_mailing(text=f"Sale number {number:02}")
     first = await viewer.get("/admin/mailings?q=sale")
     onward = re.search(r'href="([^"]+)" rel="next"', first.text)
     assert onward
@@ -61,23 +60,23 @@ async def test_pages_follow_each_other_and_keep_the_search(engine: AsyncEngine, 
 # --- the form ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_form_creates_a_mailing_in_the_zone_that_it_names(engine: AsyncEngine, editor: Browser) -> None:
-    await add_client(engine, tag="vip")
+async def test_a_form_creates_a_mailing_in_the_zone_that_it_names(db: Database, editor: Browser) -> None:
+    await db.add_client(tag="vip")
     given = mailing_form(text="Hello\r\nthere", tags=["vip"], operator_codes=["916", "903"])
     answer = await editor.post("/admin/mailings/new", data=given)
-    row = (await run(engine, "SELECT * FROM mailing"))[0]
+    row = (await db.run("SELECT * FROM mailing"))[0]
     assert (answer.status_code, answer.headers["location"]) == (303, f"/admin/mailings/{row.id}")
     assert (row.text, row.tags, row.operator_codes) == ("Hello\nthere", ["vip"], ["916", "903"])
     assert (row.starts_at.astimezone(UTC).hour, row.ends_at.astimezone(UTC).hour) == (7, 17)
     assert (f"{row.window_start:%H:%M}", f"{row.window_end:%H:%M}") == ("09:00", "21:00")
-    actor = await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.created'")
+    actor = await db.value("SELECT actor FROM event WHERE kind = 'mailing.created'")
     assert re.fullmatch(r"user \d+ \(editor\)", actor)
 
 
 async def test_a_form_that_is_refused_names_each_field_and_keeps_what_was_entered(
-    engine: AsyncEngine, editor: Browser
+    db: Database, editor: Browser
 ) -> None:
-    await add_client(engine, tag="vip")
+    await db.add_client(tag="vip")
     given = mailing_form(text=" ", ends_at="2020-01-01T10:00", window_end="", tags=["vip"])
     answer = await editor.post("/admin/mailings/new", data=given)
     shown = words(answer, 400)
@@ -89,7 +88,7 @@ async def test_a_form_that_is_refused_names_each_field_and_keeps_what_was_entere
         assert shown.count(rule) == 2  # beside the field, and at the top
     assert entered(answer, "ends_at") == "2020-01-01T10:00"
     assert re.search(r'value="vip" checked', answer.text)
-    assert await value(engine, "SELECT count(*) FROM mailing") == 0
+    assert await db.value("SELECT count(*) FROM mailing") == 0
 
 
 @pytest.mark.parametrize(
@@ -113,38 +112,36 @@ async def test_what_is_no_mailing_is_refused_with_the_rule(
     assert rule in words(await editor.post("/admin/mailings/new", data=mailing_form(**changes)), 400)
 
 
-async def test_to_begin_at_once_is_for_a_sender(engine: AsyncEngine, editor: Browser, sender: Browser) -> None:
+async def test_to_begin_at_once_is_for_a_sender(db: Database, editor: Browser, sender: Browser) -> None:
     for browser in (editor, sender):
         answer = await browser.post("/admin/mailings/new", data=mailing_form(starts_at=""))
         assert answer.status_code == 303
-    assert await run(engine, "SELECT status FROM mailing ORDER BY id") == [("draft",), ("running",)]
+    assert await db.run("SELECT status FROM mailing ORDER BY id") == [("draft",), ("running",)]
 
 
-async def test_a_duplicate_begins_with_the_same_fields_at_a_time_to_come(engine: AsyncEngine, editor: Browser) -> None:
-    original = await add_mailing(engine, status="finished", text="Again, please")
+async def test_a_duplicate_begins_with_the_same_fields_at_a_time_to_come(db: Database, editor: Browser) -> None:
+    original = await db.add_mailing(status="finished", text="Again, please")
     answer = await editor.get(f"/admin/mailings/new?like={original}")
     assert "Again, please" in answer.text
     fields: Form = {name: entered(answer, name) for name in ("starts_at", "ends_at", "zone")}
     assert (await editor.post("/admin/mailings/new", data=mailing_form(**fields))).status_code == 303
-    assert await value(engine, "SELECT status FROM mailing WHERE id <> :id", id=original) == "draft"
+    assert await db.value("SELECT status FROM mailing WHERE id <> :id", id=original) == "draft"
 
 
-async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(engine: AsyncEngine, sender: Browser) -> None:
-    mailing_id = await add_mailing(engine)
+async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(db: Database, sender: Browser) -> None:
+    mailing_id = await db.add_mailing()
     shown = await sender.get(f"/admin/mailings/{mailing_id}/edit")
     assert "This mailing has started." in words(shown)
     fields: Form = {"text": "Reworded", "zone": entered(shown, "zone"), "ends_at": entered(shown, "ends_at")}
-    before = (await run(engine, "SELECT starts_at, ends_at FROM mailing"))[0]
+    before = (await db.run("SELECT starts_at, ends_at FROM mailing"))[0]
     answer = await sender.post(f"/admin/mailings/{mailing_id}/edit", data=fields)
     assert answer.status_code == 303
-    assert (await run(engine, "SELECT starts_at, ends_at FROM mailing"))[0] == before
-    assert await value(engine, "SELECT text FROM mailing") == "Reworded"
+    assert (await db.run("SELECT starts_at, ends_at FROM mailing"))[0] == before
+    assert await db.value("SELECT text FROM mailing") == "Reworded"
 
 
-async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
-    engine: AsyncEngine, sender: Browser
-) -> None:
-    mailing_id = await add_mailing(engine)
+async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(db: Database, sender: Browser) -> None:
+    mailing_id = await db.add_mailing()
     path = f"/admin/mailings/{mailing_id}/edit"
     shown = await sender.get(path)
     fields: Form = {name: entered(shown, name) for name in ("zone", "ends_at", "revision")}
@@ -153,29 +150,29 @@ async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
     answer = await sender.post(path, data=late)
     assert "Changed while this form was open. It is now: 20 % off." in words(answer, 400)
     assert "50 % off" in words(answer, 400)
-    assert await value(engine, "SELECT text FROM mailing") == "20 % off"
+    assert await db.value("SELECT text FROM mailing") == "20 % off"
     again = late | {"revision": entered(answer, "revision")}
     assert (await sender.post(path, data=again)).status_code == 303
-    assert await value(engine, "SELECT text FROM mailing") == "50 % off"
+    assert await db.value("SELECT text FROM mailing") == "50 % off"
 
 
-async def test_an_editor_changes_only_what_has_not_begun(engine: AsyncEngine, editor: Browser) -> None:
-    running, ahead = await add_mailing(engine), await add_mailing(engine, status="scheduled")
+async def test_an_editor_changes_only_what_has_not_begun(db: Database, editor: Browser) -> None:
+    running, ahead = await db.add_mailing(), await db.add_mailing(status="scheduled")
     assert "Only a sender can change" in words(await editor.get(f"/admin/mailings/{running}/edit"), 403)
     assert (await editor.post(f"/admin/mailings/{running}/edit", data=mailing_form())).status_code == 403
     assert (await editor.post(f"/admin/mailings/{ahead}/edit", data=mailing_form())).status_code == 303
-    assert await run(engine, "SELECT id FROM mailing WHERE status = 'draft'") == [(ahead,)]
-    finished = await add_mailing(engine, status="finished")
+    assert await db.run("SELECT id FROM mailing WHERE status = 'draft'") == [(ahead,)]
+    finished = await db.add_mailing(status="finished")
     assert (await editor.get(f"/admin/mailings/{finished}/edit")).status_code == 409
 
 
 # --- the plan beside the form -----------------------------------------------------------------------------------------
 
 
-async def test_the_plan_is_shown_while_the_form_is_filled_in(engine: AsyncEngine, editor: Browser) -> None:
+async def test_the_plan_is_shown_while_the_form_is_filled_in(db: Database, editor: Browser) -> None:
     for number in range(3):
-        await add_client(engine, phone=f"7916000000{number}", tag="vip")
-    await add_client(engine, phone="79160000009")
+        await db.add_client(phone=f"7916000000{number}", tag="vip")
+    await db.add_client(phone="79160000009")
     given = mailing_form(text="Only – today", tags=["vip"])  # noqa: RUF001 - not the hyphen
     part = await editor.post("/admin/mailings/plan", data=given, headers={"HX-Request": "true"})
     assert "<html" not in part.text
@@ -187,8 +184,8 @@ async def test_the_plan_is_shown_while_the_form_is_filled_in(engine: AsyncEngine
     assert "style=" not in part.text
 
 
-async def test_without_a_script_a_button_shows_the_plan_in_the_same_form(engine: AsyncEngine, editor: Browser) -> None:
-    await add_client(engine)
+async def test_without_a_script_a_button_shows_the_plan_in_the_same_form(db: Database, editor: Browser) -> None:
+    await db.add_client()
     whole = await editor.post("/admin/mailings/plan", data=mailing_form(text="Still a draft"))
     assert "Recipients 1" in words(whole)
     assert "Still a draft</textarea>" in whole.text
@@ -197,18 +194,18 @@ async def test_without_a_script_a_button_shows_the_plan_in_the_same_form(engine:
     assert "6 characters: 1 SMS for each recipient, 64 left." in unfinished
 
 
-async def test_the_plan_of_an_edit_says_what_would_be_cancelled(engine: AsyncEngine, sender: Browser) -> None:
-    client = await add_client(engine, tag="old")
-    mailing_id = await add_mailing(engine)
-    await add_messages(engine, mailing_id, ["pending"], first_client=client)
+async def test_the_plan_of_an_edit_says_what_would_be_cancelled(db: Database, sender: Browser) -> None:
+    client = await db.add_client(tag="old")
+    mailing_id = await db.add_mailing()
+    await db.add_messages(mailing_id, ["pending"], first_client=client)
     address = f"/admin/mailings/plan?mailing_id={mailing_id}"
     shown = words(await sender.post(address, data=mailing_form(tags=["new"]), headers={"HX-Request": "true"}))
     assert "1 waiting message would be cancelled." in shown
     assert "No client would get this mailing." in shown
 
 
-async def test_a_viewer_only_reads(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id = await add_mailing(engine, status="scheduled")
+async def test_a_viewer_only_reads(db: Database, viewer: Browser) -> None:
+    mailing_id = await db.add_mailing(status="scheduled")
     assert (await viewer.get("/admin/mailings")).status_code == 200
     for address in ("new", f"{mailing_id}/edit"):
         assert (await viewer.get(f"/admin/mailings/{address}")).status_code == 403

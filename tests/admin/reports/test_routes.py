@@ -7,16 +7,14 @@ import pytest
 from msgspec.structs import replace
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import expect
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
-from mailing.database.engine import Sessions
 from mailing.settings import Settings
 from support.admin import Browser, browser_at
 from support.api import running_app
 from support.browser import CHROMIUM, WITHOUT, watched
+from support.database import Database
 from support.markup import words
-from support.rows import add_mailing, add_messages, run
 from support.users import made, signed_in
 
 EVIL = "<script>alert(1)</script>"
@@ -30,7 +28,7 @@ ADD = """
 
 
 async def add_report(
-    engine: AsyncEngine,
+    db: Database,
     ago: int,
     *,
     due_in_h: int = 1,
@@ -41,7 +39,7 @@ async def add_report(
     to: list[str] | None = None,
 ) -> date:
     values = {"due_in_h": due_in_h, "attempts": attempts, "sent": sent, "refused": refused, "error": error}
-    await run(engine, ADD, ago=ago, to=to or [], **values)
+    await db.run(ADD, ago=ago, to=to or [], **values)
     return datetime.now(UTC).date() - timedelta(days=ago)
 
 
@@ -50,13 +48,13 @@ def settings(settings: Settings) -> Settings:
     return replace(settings, report_to="ops@example.org, boss@example.org", report_timezone="UTC")
 
 
-async def test_the_list_says_of_each_day_what_became_of_it(engine: AsyncEngine, viewer: Browser) -> None:
-    await add_report(engine, 1, attempts=0)
-    await add_report(engine, 2, error="boss@example.org: 451 greylisted", to=["ops@example.org"])
-    await add_report(engine, 3, refused=True, error="550 no such user")
-    await add_report(engine, 4, sent=True, error="boss@example.org: 550 gone", to=["ops@example.org"])
-    await add_report(engine, 5, due_in_h=-1)
-    await add_report(engine, 40, error="connection refused")
+async def test_the_list_says_of_each_day_what_became_of_it(db: Database, viewer: Browser) -> None:
+    await add_report(db, 1, attempts=0)
+    await add_report(db, 2, error="boss@example.org: 451 greylisted", to=["ops@example.org"])
+    await add_report(db, 3, refused=True, error="550 no such user")
+    await add_report(db, 4, sent=True, error="boss@example.org: 550 gone", to=["ops@example.org"])
+    await add_report(db, 5, due_in_h=-1)
+    await add_report(db, 40, error="connection refused")
     shown = words(await viewer.get("/admin/reports"))
     rows = shown.partition("Remarks")[2].replace("\N{EN DASH}", "-")
     for told in (
@@ -80,8 +78,8 @@ async def test_before_the_first_report_the_list_says_when_it_is_due(viewer: Brow
     assert "No report has been due yet." in shown
 
 
-async def test_times_are_in_the_reports_zone_whatever_the_viewers_is(engine: AsyncEngine, viewer: Browser) -> None:
-    day = await add_report(engine, 1, sent=True, to=["ops@example.org"])
+async def test_times_are_in_the_reports_zone_whatever_the_viewers_is(db: Database, viewer: Browser) -> None:
+    day = await add_report(db, 1, sent=True, to=["ops@example.org"])
     viewer.cookies.set("mailing_zone", "Asia/Vladivostok")
     for path in ("/admin/reports", f"/admin/reports/{day}"):
         shown = words(await viewer.get(path)).partition("Times are in")[0]
@@ -89,17 +87,17 @@ async def test_times_are_in_the_reports_zone_whatever_the_viewers_is(engine: Asy
         assert "UTC+10" not in shown
 
 
-async def test_the_start_page_leads_to_the_reports(engine: AsyncEngine, viewer: Browser) -> None:
-    await add_report(engine, 1, error="ops@example.org: 451 greylisted")
+async def test_the_start_page_leads_to_the_reports(db: Database, viewer: Browser) -> None:
+    await add_report(db, 1, error="ops@example.org: 451 greylisted")
     shown = (await viewer.get("/admin/")).text
     assert '<dt><a href="/admin/reports">Daily report</a></dt>' in shown
     assert "o***@example.org: 451 greylisted" in shown
     assert "ops@example.org" not in shown
 
 
-async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id = await add_mailing(engine, text="Autumn sale")
-    await add_messages(engine, mailing_id, ["sent", "failed"])
+async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(db: Database, viewer: Browser) -> None:
+    mailing_id = await db.add_mailing(text="Autumn sale")
+    await db.add_messages(mailing_id, ["sent", "failed"])
     today = datetime.now(UTC).date()
     shown = await viewer.get(f"/admin/reports/{today}")
     assert f'<iframe class="mail" src="/admin/reports/{today}/mail" sandbox title=' in shown.text
@@ -114,12 +112,12 @@ async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(engine: 
     assert "Autumn sale,running,1,1" in table.text
 
 
-async def test_the_mail_can_do_nothing_in_its_frame(engine: AsyncEngine, viewer: Browser) -> None:
-    mailing_id = await add_mailing(engine, text=EVIL)
-    await add_messages(engine, mailing_id, ["failed"])
+async def test_the_mail_can_do_nothing_in_its_frame(db: Database, viewer: Browser) -> None:
+    mailing_id = await db.add_mailing(text=EVIL)
+    await db.add_messages(mailing_id, ["failed"])
     change = """UPDATE message SET reason_code = 'not_claimable',
             reason_params = jsonb_build_object('error', CAST(:evil AS text))"""
-    await run(engine, change, evil=EVIL)
+    await db.run(change, evil=EVIL)
     mail = await viewer.get(f"/admin/reports/{datetime.now(UTC).date()}/mail")
     policy = {part.strip() for part in mail.headers["content-security-policy"].split(";")}
     assert {"default-src 'none'", "sandbox", "frame-ancestors 'self'", "form-action 'none'"} <= policy
@@ -134,26 +132,26 @@ async def test_a_day_that_is_none_or_has_not_begun_is_not_found(viewer: Browser,
     assert (await viewer.get(f"/admin/reports/{day}{part}")).status_code == 404
 
 
-async def test_without_recipients_the_list_says_so(engine: AsyncEngine, settings: Settings) -> None:
-    await add_report(engine, 1)
+async def test_without_recipients_the_list_says_so(db: Database, settings: Settings) -> None:
+    await add_report(db, 1)
     async with running_app(replace(settings, report_to=None)) as app, browser_at(app) as browser:
-        browser.cookies.set("mailing_session", await token_of_a_viewer(app.state.sessions))
+        browser.cookies.set("mailing_session", await token_of_a_viewer(db))
         shown = words(await browser.get("/admin/reports"))
     assert "The report has no recipients: set MAILING_REPORT_TO." in shown
     assert "It has no recipients: MAILING_REPORT_TO is not set." in shown
 
 
-async def token_of_a_viewer(sessions: Sessions) -> str:
-    return await signed_in(sessions, await made(sessions, "vera", Role.VIEWER))
+async def token_of_a_viewer(db: Database) -> str:
+    return await signed_in(db, await made(db, "vera", Role.VIEWER))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 async def test_a_browser_shows_the_mail_inside_the_page_and_runs_nothing_of_it(
-    address: str, engine: AsyncEngine, sessions: Sessions, chromium: Chromium
+    address: str, db: Database, chromium: Chromium
 ) -> None:
-    token = await token_of_a_viewer(sessions)
-    mailing_id = await add_mailing(engine, text=f"Autumn {EVIL}")
-    await add_messages(engine, mailing_id, ["sent"])
+    token = await token_of_a_viewer(db)
+    mailing_id = await db.add_mailing(text=f"Autumn {EVIL}")
+    await db.add_messages(mailing_id, ["sent"])
     page = await chromium.new_page(locale="en")
     await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
     seen = watched(page)

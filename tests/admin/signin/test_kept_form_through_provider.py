@@ -4,12 +4,11 @@ import re
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.settings import Settings
 from support.browser import CHROMIUM, WITHOUT, watched
+from support.database import Database
 from support.identity_provider import with_sign_in_at
-from support.rows import run, value
 
 FORM = {
     "Text": 'Winter sale: "all" <b>must</b> go,\nДоставка & more',
@@ -39,7 +38,7 @@ async def context(request: pytest.FixtureRequest, chromium: Browser) -> BrowserC
 
 @pytest.mark.parametrize("context", [True, False], ids=["script", "no script"], indirect=True)
 async def test_the_form_is_there_and_nothing_was_made(
-    request: pytest.FixtureRequest, context: BrowserContext, address: str, engine: AsyncEngine
+    request: pytest.FixtureRequest, context: BrowserContext, address: str, db: Database
 ) -> None:
     page = await context.new_page()
     seen = watched(page)
@@ -49,7 +48,7 @@ async def test_the_form_is_there_and_nothing_was_made(
     await page.wait_for_url(f"{address}/admin/mailings/new")
     for label, typed in FORM.items():
         await page.get_by_label(label, exact=True).fill(typed)
-    await run(engine, "DELETE FROM user_session")
+    await db.run("DELETE FROM user_session")
     await page.get_by_role("button", name="Save draft").click()
     await expect(page.get_by_text("Your session has ended.")).to_be_visible()
     await sign_in_beside(context, page, address)
@@ -57,10 +56,10 @@ async def test_the_form_is_there_and_nothing_was_made(
         await page.get_by_role("button", name="I have signed in: back to the form").click()
     for label, typed in FORM.items():
         await expect(page.get_by_label(label, exact=True)).to_have_value(typed, timeout=60_000)
-    assert await value(engine, "SELECT count(*) FROM mailing") == 0
+    assert await db.value("SELECT count(*) FROM mailing") == 0
     await page.get_by_role("button", name="Save draft").dblclick()
     await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
-    assert await value(engine, "SELECT string_agg(text, '|') FROM mailing") == FORM["Text"]
+    assert await db.value("SELECT string_agg(text, '|') FROM mailing") == FORM["Text"]
     assert seen.blocked == []
 
 

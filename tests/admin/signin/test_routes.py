@@ -11,6 +11,7 @@ from mailing.process.preparation import create_first_user
 from mailing.settings import Settings
 from support.admin import Browser, browser_at
 from support.api import running_app
+from support.database import Database
 from support.identity_provider import signed_in_at, with_sign_in_at
 from support.users import PASSWORD, made
 
@@ -23,8 +24,8 @@ async def signs_in(browser: Browser, **sent: str) -> httpx.Response:
 
 
 @pytest.fixture
-async def anna(app: Litestar) -> int:
-    return await made(app.state.sessions)
+async def anna(db: Database) -> int:
+    return await made(db)
 
 
 @pytest.mark.usefixtures("anna")
@@ -222,8 +223,8 @@ async def test_the_first_user_is_made_once_with_the_configured_password(settings
         assert (await browser.post("/admin/sign-in", data=first)).status_code == 400
 
 
-async def test_a_flood_of_sign_ins_leaves_other_pages_answering(app: Litestar, stranger: Browser) -> None:
-    await made(app.state.sessions)
+async def test_a_flood_of_sign_ins_leaves_other_pages_answering(db: Database, stranger: Browser) -> None:
+    await made(db)
     flood = [signs_in(stranger, name=f"user{number}", password="wrong words here") for number in range(40)]
     answers = await asyncio.gather(*flood, stranger.get("/admin/sign-in"))
     assert answers[-1].status_code == 200

@@ -1,14 +1,13 @@
 import re
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import users
 from mailing.access.roles import Role
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import transaction
 from mailing.errors import Invalid
 from support.admin import Browser
-from support.rows import run, value
+from support.database import Database
 from support.users import PASSWORD
 
 EVIL = "<script>alert(1)</script>"
@@ -22,7 +21,7 @@ async def key(admin: Browser, *, scope: str) -> str:
 
 
 async def test_an_admin_makes_a_user_and_changes_role_password_and_access(
-    admin: Browser, stranger: Browser, engine: AsyncEngine
+    admin: Browser, stranger: Browser, db: Database
 ) -> None:
     made = await admin.post("/admin/users", data={"name": "boris", "role": "editor", "password": PASSWORD})
     page = made.headers["location"]
@@ -36,7 +35,7 @@ async def test_an_admin_makes_a_user_and_changes_role_password_and_access(
     assert (await stranger.get("/admin/account")).status_code == 303
     assert (await admin.post(f"{page}/enable")).status_code == 303
     assert (await stranger.post("/admin/sign-in", data=signing_in)).status_code == 303
-    noted = await run(engine, "SELECT kind, actor FROM event WHERE actor LIKE '%(admin)' ORDER BY id")
+    noted = await db.run("SELECT kind, actor FROM event WHERE actor LIKE '%(admin)' ORDER BY id")
     assert [tuple(row) for row in noted] == [
         (f"user.{what}", "user 1 (admin)") for what in ("created", "role_set", "password_set", "disabled", "enabled")
     ]
@@ -79,8 +78,8 @@ async def test_no_name_becomes_part_of_a_page(admin: Browser) -> None:
             assert "style=" not in shown
 
 
-async def test_a_key_is_shown_once_and_opens_the_api_until_it_is_revoked(admin: Browser, engine: AsyncEngine) -> None:
-    await run(engine, "DELETE FROM event")  # of making the user
+async def test_a_key_is_shown_once_and_opens_the_api_until_it_is_revoked(admin: Browser, db: Database) -> None:
+    await db.run("DELETE FROM event")  # of making the user
     made = await key(admin, scope="full")
     assert made not in (await admin.get("/admin/keys")).text
     api = {"Authorization": f"Bearer {made}"}
@@ -88,7 +87,7 @@ async def test_a_key_is_shown_once_and_opens_the_api_until_it_is_revoked(admin: 
     assert "crm" in (await admin.get("/admin/keys/1/revoke")).text
     assert (await admin.post("/admin/keys/1/revoke")).status_code == 303
     assert (await admin.get("/mailing/api/mailings/", headers=api)).status_code == 401
-    assert await value(engine, "SELECT array_agg(kind ORDER BY id) FROM event") == ["key.created", "key.revoked"]
+    assert await db.value("SELECT array_agg(kind ORDER BY id) FROM event") == ["key.created", "key.revoked"]
 
 
 async def test_a_key_that_may_only_read_changes_nothing(admin: Browser) -> None:
@@ -137,22 +136,22 @@ async def second_admin(admin: Browser, stranger: Browser, *, makes: int) -> str:
     ],
 )
 async def test_whoever_disables_a_user_or_lowers_a_role_sees_the_keys_and_chooses(
-    *, admin: Browser, stranger: Browser, engine: AsyncEngine, change: str, sent: dict[str, str], left: int, told: str
+    *, admin: Browser, stranger: Browser, db: Database, change: str, sent: dict[str, str], left: int, told: str
 ) -> None:
     page = await second_admin(admin, stranger, makes=2)
     user_id = int(page.rpartition("/")[2])
-    await run(engine, "INSERT INTO api_key (name, hint, hash, scope) VALUES ('other', 'mk_', 'x', 'full')")
+    await db.run("INSERT INTO api_key (name, hint, hash, scope) VALUES ('other', 'mk_', 'x', 'full')")
     shown = (await admin.get(page)).text
     assert shown.count('/revoke">Revoke') == 2
     assert "Revoke 2 API keys, too" in shown
     answer = await admin.post(f"{page}/{change}", data=sent)
     assert answer.status_code == 303
     assert told in (await admin.get(answer.headers["location"])).text
-    assert await value(engine, KEYS_OF, user_id=user_id) == left
-    assert await value(engine, "SELECT count(*) FROM api_key WHERE revoked_at IS NULL") == left + 1
-    noted = await value(engine, "SELECT detail FROM event WHERE kind IN ('user.disabled', 'user.role_set')")
+    assert await db.value(KEYS_OF, user_id=user_id) == left
+    assert await db.value("SELECT count(*) FROM api_key WHERE revoked_at IS NULL") == left + 1
+    noted = await db.value("SELECT detail FROM event WHERE kind IN ('user.disabled', 'user.role_set')")
     assert (noted["keys_revoked"], noted["keys_live"]) == (2 - left, left)
-    assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'key.revoked'") == 2 - left
+    assert await db.value("SELECT count(*) FROM event WHERE kind = 'key.revoked'") == 2 - left
 
 
 async def test_a_revoked_key_of_a_disabled_user_opens_nothing_once_the_page_says_so(
@@ -165,16 +164,16 @@ async def test_a_revoked_key_of_a_disabled_user_opens_nothing_once_the_page_says
     assert (await stranger.get("/mailing/api/mailings/", headers=api)).status_code == 401
 
 
-async def test_the_list_of_keys_says_who_made_them(admin: Browser, engine: AsyncEngine) -> None:
+async def test_the_list_of_keys_says_who_made_them(admin: Browser, db: Database) -> None:
     await key(admin, scope="read")
-    await run(engine, "INSERT INTO api_key (name, hint, hash, scope) VALUES ('other', 'mk_', 'x', 'full')")
+    await db.run("INSERT INTO api_key (name, hint, hash, scope) VALUES ('other', 'mk_', 'x', 'full')")
     shown = (await admin.get("/admin/keys")).text
     assert '<td data-label="Created by">admin</td>' in shown
     assert "the command line" in shown
 
 
-async def test_every_way_to_a_password_asks_the_same(admin: Browser, sessions: Sessions, engine: AsyncEngine) -> None:
-    before = await value(engine, "SELECT password_hash FROM user_account")
+async def test_every_way_to_a_password_asks_the_same(admin: Browser, db: Database) -> None:
+    before = await db.value("SELECT password_hash FROM user_account")
     for path, sent in (
         ("/admin/users", {"name": "boris", "role": "viewer", "password": "Password123"}),
         ("/admin/users/1/password", {"password": "Password123"}),
@@ -190,9 +189,9 @@ async def test_every_way_to_a_password_asks_the_same(admin: Browser, sessions: S
         assert refused.status_code == 400
         assert why in refused.text
     boris = int(made.headers["location"].rpartition("/")[2])
-    async with transaction(sessions) as session:
+    async with transaction(db.sessions) as session:
         with pytest.raises(Invalid, match=r"password: .*too common"):
             await users.create(session, "clara", role=Role.VIEWER, password="Password123", by="tests")
         with pytest.raises(Invalid, match=r"password: .*name"):
             await users.set_password(session, boris, "boris-mailing-1", by="tests")
-    assert await value(engine, "SELECT password_hash FROM user_account WHERE id = 1") == before
+    assert await db.value("SELECT password_hash FROM user_account WHERE id = 1") == before

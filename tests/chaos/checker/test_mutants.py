@@ -6,17 +6,15 @@ from pathlib import Path
 import httpx
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chaos.checker.mutants import MUTANTS, Mutant
 from chaos.checker.scenarios import Scenario
 from chaos.checker.testbed import Stage
 from chaos.gateway.server import Gateway, listening
-from mailing.database.engine import Sessions
 from mailing.settings import Settings
 from support.api import running_api
 from support.campaign import ApiCaller, working
-from support.rows import run
+from support.database import Database
 
 
 @pytest.fixture
@@ -53,8 +51,8 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def stage(api: httpx.AsyncClient, sessions: Sessions, gateway: Gateway, ledger: Path, settings: Settings) -> Stage:
-    return Stage(ApiCaller(api, sessions), gateway, ledger, settings, working)
+def stage(api: httpx.AsyncClient, db: Database, gateway: Gateway, ledger: Path, settings: Settings) -> Stage:
+    return Stage(ApiCaller(api, db.sessions), gateway, ledger, settings, working)
 
 
 @pytest.mark.heavy
@@ -75,11 +73,9 @@ def test_every_bug_can_still_be_put_into_the_product() -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
-async def test_a_bug_is_found(
-    mutant: Mutant, stage: Stage, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_bug_is_found(mutant: Mutant, stage: Stage, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     for statement in mutant.schema:
-        await run(engine, statement)
+        await db.run(statement)
     for patch in mutant.patches:
         patch(monkeypatch)
     stage.is_faulty = True

@@ -16,7 +16,7 @@ from chaos.runner.environment import Site, Trial
 from chaos.runner.measurements import late_while_locked
 from chaos.runner.record import Record
 from chaos.runner.timeline import Kind
-from mailing.database.engine import create_engine, sessions
+from mailing.database.engine import open_engine, sessions
 
 UNWRITTEN: Final = 500  # outcomes of one worker that wait to be recorded, at most: one batch
 LEAST_LAG_S: Final = 0.1
@@ -36,11 +36,8 @@ async def judge(here: Site, campaign: Campaign, record: Record, reported: Sequen
 async def gather(here: Site, database_url: str, history: History) -> Evidence:
     """Collect the evidence of a run; the gateway knows how late it may have noted a call."""
     lag_s = max(LEAST_LAG_S, (await here.witness.summary()).greatest_lag_s)
-    engine = create_engine(database_url, application="chaos", pool_size=2)
-    async with here.api() as api:
-        evidence = await collect(sessions(engine), api, here.witness.ledger, replace(history, lag_s=lag_s))
-    await engine.dispose()
-    return evidence
+    async with open_engine(database_url, application="chaos", pool_size=2) as engine, here.api() as api:
+        return await collect(sessions(engine), api, here.witness.ledger, replace(history, lag_s=lag_s))
 
 
 def conclude(evidence: Evidence, record: Record) -> None:

@@ -99,7 +99,7 @@ def end_idle_connections() -> None:
     _idle.clear()
 
 
-class Database:
+class DatabaseCopy:
     """A copy of the template. `url` is its owner's."""
 
     def __init__(self, server: psycopg.Connection, server_url: str) -> None:

@@ -1,0 +1,101 @@
+"""A test's database: what it reads, writes and waits for by SQL."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from mailing.database import engine as engine_
+from mailing.database.engine import Sessions, open_engine, transaction
+from support.processes import becomes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LOCK_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+PLAN_LOCK_WAITS = """
+    SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+# One row of each status as the CHECK of the schema wants it; the clients need not exist.
+ADD_MESSAGES = """
+    INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, maybe_accepted, due_at, closes_at,
+                         lease_until, phone, text_revision, finished_at)
+    SELECT :mailing_id, :first_client + n, status, tries, tries, status = 'unknown', now(), now() + interval '1 h',
+        CASE status WHEN 'sending' THEN now() + interval '1 min' END,
+        CASE tries WHEN 1 THEN '79160000000' END, CASE tries WHEN 1 THEN 1 END,
+        CASE WHEN status NOT IN ('pending', 'sending') THEN now() END
+    FROM (
+        SELECT status, n - 1 AS n, CASE WHEN status IN ('pending', 'cancelled', 'expired') THEN 0 ELSE 1 END AS tries
+        FROM unnest(CAST(:statuses AS text[])) WITH ORDINALITY AS given (status, n)
+    ) AS s ORDER BY n RETURNING id"""
+
+
+@dataclass(frozen=True)
+class Database:
+    engine: AsyncEngine
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        return engine_.sessions(self.engine)
+
+    async def commit(
+        self, work: Callable[Concatenate[AsyncSession, P], Awaitable[T]], *arguments: P.args, **more: P.kwargs
+    ) -> T:
+        """Do this work of the product in a transaction of its own."""
+        async with transaction(self.sessions) as session:
+            return await work(session, *arguments, **more)
+
+    async def run(self, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:
+        """In a transaction of its own; what it returns, if it returns rows."""
+        async with self.engine.begin() as connection:
+            result = await connection.execute(text(statement), values)
+            return result.all() if result.returns_rows else []
+
+    async def value(self, statement: str, **values: object) -> Any:  # noqa: ANN401 - a column
+        return (await self.run(statement, **values))[0][0]
+
+    async def comes(self, statement: str, answer: object) -> None:
+        """Wait until the statement's value is this one."""
+        await becomes(lambda: self.value(statement), answer)
+
+    async def add_client(self, *, phone: str = "79161234567", tag: str | None = None) -> int:
+        statement = """
+            INSERT INTO client (phone, operator_code, tag, timezone)
+            VALUES (:phone, substr(:phone, 2, 3), :tag, 'Europe/Moscow') RETURNING id"""
+        client_id: int = await self.value(statement, phone=phone, tag=tag)
+        return client_id
+
+    async def add_mailing(self, *, status: str = "running", text: str = "Hello", is_planned: bool = True) -> int:
+        """Without an end near; drafts and scheduled ones start in an hour, others began an hour ago and are planned."""
+        statement = """
+            INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, started_at, released_revision,
+                released_at, released_by)
+            SELECT CAST(:text AS text), now() + start, now() + interval '1 day', CAST(:status AS text),
+                CASE WHEN start < interval '0' AND :is_planned THEN 1 ELSE 0 END,
+                CASE WHEN start < interval '0' THEN now() + start END,
+                released, CASE released WHEN 1 THEN now() END, CASE released WHEN 1 THEN 'tests' END
+            FROM (SELECT
+                    CASE WHEN :status IN ('draft', 'scheduled') THEN interval '1 h' ELSE interval '-1 h' END AS start,
+                    CASE WHEN :status <> 'draft' THEN 1 END AS released) AS s
+            RETURNING id"""
+        mailing_id: int = await self.value(statement, status=status, text=text, is_planned=is_planned)
+        return mailing_id
+
+    async def add_messages(self, mailing_id: int, statuses: Sequence[str], *, first_client: int = 1) -> list[int]:
+        """Add a message of each status, for clients with the ids `first_client`, `first_client` + 1 and so on."""
+        return [
+            row.id
+            for row in await self.run(
+                ADD_MESSAGES, mailing_id=mailing_id, statuses=list(statuses), first_client=first_client
+            )
+        ]
+
+
+@asynccontextmanager
+async def open_database(url: str, *, pool_size: int = 1, limit_s: float = 60) -> AsyncIterator[Database]:
+    async with open_engine(url, application="tests", pool_size=pool_size, limit_s=limit_s) as engine:
+        yield Database(engine)
