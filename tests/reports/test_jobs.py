@@ -17,9 +17,9 @@ from mailing.reports.schedule import MAX_CATCH_UP_DAYS, day_of, oldest_wanted
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.settings import Settings
 from support.database import Database
-from support.mail_server import DROP, PostOffice
+from support.mail_server import DROP
 from support.proxy import proxy
-from support.reports import ReportRows, Rows, Send
+from support.reports import Reports, Rows
 
 NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -29,68 +29,66 @@ def days(first: date, number: int) -> list[str]:
     return [str(first + n * DAY) for n in range(number)]
 
 
-async def test_the_report_of_yesterday_is_sent_once_at_its_time(send: Send, office: PostOffice, rows: Rows) -> None:
+async def test_the_report_of_yesterday_is_sent_once_at_its_time(reports: Reports, rows: Rows) -> None:
     mailing = await rows.mailing("<script>alert(1)</script>")
     await rows.messages(mailing, "sent", 1234, at=NOW - DAY)
-    assert await send(NOW - MINUTE) == []
-    [tried] = await send(NOW)
+    assert await reports.send(NOW - MINUTE) == []
+    [tried] = await reports.send(NOW)
     assert tried.outcome == Accepted(["ops@example.org"])
-    assert await send(NOW + MINUTE) == []
-    [mail] = office.mails
+    assert await reports.send(NOW + MINUTE) == []
+    [mail] = reports.office.mails
     assert mail.message["Subject"] == "Mailing report for 9 January 2024: 1\u202f234 sent"
     assert "&lt;script&gt;" in mail.body("html")
     assert "<script>" not in mail.body("html")
 
 
 async def test_a_service_first_seen_after_the_time_of_day_reports_yesterday_and_nothing_older(
-    send: Send, office: PostOffice, rows: Rows
+    reports: Reports, rows: Rows
 ) -> None:
     await rows.messages(await rows.mailing(), "sent", at=NOW - 5 * DAY)
-    await send(NOW + 10 * HOUR)
-    assert office.days == ["2024-01-09"]
+    await reports.send(NOW + 10 * HOUR)
+    assert reports.office.days == ["2024-01-09"]
 
 
-async def test_without_a_recipient_nothing_is_claimed(
-    send: Send, reporting: Settings, office: PostOffice, report_rows: ReportRows
-) -> None:
-    assert await send(NOW, replace(reporting, report_to=None)) == []
-    assert await report_rows() == []
-    assert office.conversations == 0
+async def test_without_a_recipient_nothing_is_claimed(reports: Reports) -> None:
+    assert await reports.send(NOW, replace(reports.settings, report_to=None)) == []
+    assert await reports.rows() == []
+    assert reports.office.conversations == 0
 
 
-async def test_a_restored_database_reports_nothing_until_sending_is_resumed(
-    db: Database, reporting: Settings, office: PostOffice
-) -> None:
+async def test_a_restored_database_reports_nothing_until_sending_is_resumed(reports: Reports, db: Database) -> None:
     """The days since the backup may have been reported."""
-    now_is_due = replace(reporting, report_time="00:00")
+    now_is_due = replace(reports.settings, report_time="00:00")
     await db.run("UPDATE installation SET database_identity = 'elsewhere'")
     await send_missing(db.sessions, now_is_due)
-    assert office.conversations == 0
+    assert reports.office.conversations == 0
     await db.run("UPDATE installation SET database_identity = database_identity()")
     await send_missing(db.sessions, now_is_due)
-    assert len(office.mails) == 1
+    assert len(reports.office.mails) == 1
 
 
-async def test_after_an_outage_each_missing_day_gets_its_report_oldest_first(send: Send, office: PostOffice) -> None:
-    await send(NOW)
-    await send(NOW + 6 * DAY - MINUTE)
-    assert office.days == days(date(2024, 1, 9), 6)
-    await send(NOW + 6 * DAY)
-    assert office.days == days(date(2024, 1, 9), 7)
+async def test_after_an_outage_each_missing_day_gets_its_report_oldest_first(reports: Reports) -> None:
+    await reports.send(NOW)
+    await reports.send(NOW + 6 * DAY - MINUTE)
+    assert reports.office.days == days(date(2024, 1, 9), 6)
+    await reports.send(NOW + 6 * DAY)
+    assert reports.office.days == days(date(2024, 1, 9), 7)
 
 
-async def test_a_very_long_outage_is_made_up_for_a_month(send: Send, office: PostOffice) -> None:
-    await send(NOW)
-    await send(NOW + 100 * DAY)
-    assert office.days[1:] == days(date(2024, 1, 9) + 100 * DAY - (MAX_CATCH_UP_DAYS - 1) * DAY, MAX_CATCH_UP_DAYS)
+async def test_a_very_long_outage_is_made_up_for_a_month(reports: Reports) -> None:
+    await reports.send(NOW)
+    await reports.send(NOW + 100 * DAY)
+    assert reports.office.days[1:] == days(
+        date(2024, 1, 9) + 100 * DAY - (MAX_CATCH_UP_DAYS - 1) * DAY, MAX_CATCH_UP_DAYS
+    )
 
 
-async def test_many_workers_at_once_send_one_mail(send: Send, office: PostOffice) -> None:
-    await send(NOW)
+async def test_many_workers_at_once_send_one_mail(reports: Reports) -> None:
+    await reports.send(NOW)
     for n in range(1, 4):
-        await asyncio.gather(*(send(NOW + 2 * n * DAY) for _ in range(5)))
-        await send(NOW + 2 * n * DAY)
-    assert sorted(office.days) == days(date(2024, 1, 9), 7)
+        await asyncio.gather(*(reports.send(NOW + 2 * n * DAY) for _ in range(5)))
+        await reports.send(NOW + 2 * n * DAY)
+    assert sorted(reports.office.days) == days(date(2024, 1, 9), 7)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +100,10 @@ async def test_many_workers_at_once_send_one_mail(send: Send, office: PostOffice
     ],
 )
 async def test_thirty_faulty_days_each_have_exactly_one_report_with_the_right_figures(
-    send: Send, reporting: Settings, office: PostOffice, rows: Rows, zone: str, first: datetime
+    reports: Reports, rows: Rows, zone: str, first: datetime
 ) -> None:
     chance = random.Random(zone)  # noqa: S311 - faults, not secrets
-    chosen = replace(reporting, report_timezone=zone, report_time="00:30")
+    chosen = replace(reports.settings, report_timezone=zone, report_time="00:30")
     down = replace(chosen, smtp_port=1)
     mailing, numbers = await rows.mailing(), dict[str, int]()
     for n in range(30):
@@ -116,34 +114,32 @@ async def test_thirty_faulty_days_each_have_exactly_one_report_with_the_right_fi
     now = day_of(first.date(), ZoneInfo(zone)).ends + HOUR
     while now < first + 31 * DAY:
         fault = chance.choice(["none", "none", "down", "greylisted", "spam", "cut"])
-        office.recipient_answers = ["451 later"] if fault == "greylisted" else []
-        office.data_answers = {"spam": ["554 spam"], "cut": ["421 going down"]}.get(fault, [])
-        await asyncio.gather(*(send(now, down if fault == "down" else chosen) for _ in range(2)))
+        reports.office.recipient_answers = ["451 later"] if fault == "greylisted" else []
+        reports.office.data_answers = {"spam": ["554 spam"], "cut": ["421 going down"]}.get(fault, [])
+        await asyncio.gather(*(reports.send(now, down if fault == "down" else chosen) for _ in range(2)))
         now += chance.choice([MINUTE, HOUR, 5 * HOUR, 11 * HOUR, 30 * HOUR])
-    office.recipient_answers, office.data_answers = [], []
-    await send(now + 2 * HOUR, chosen)
-    reported = [day for day in office.days if day in numbers]
+    reports.office.recipient_answers, reports.office.data_answers = [], []
+    await reports.send(now + 2 * HOUR, chosen)
+    reported = [day for day in reports.office.days if day in numbers]
     assert sorted(reported) == sorted(numbers)
-    assert len(set(office.days)) == len(office.days)
-    for day, subject in zip(office.days, office.subjects, strict=True):
+    assert len(set(reports.office.days)) == len(reports.office.days)
+    for day, subject in zip(reports.office.days, reports.office.subjects, strict=True):
         assert subject.endswith(f": {2 * numbers.get(day, 0)} sent")
 
 
-async def test_a_temporary_failure_is_tried_again_and_holds_no_other_day_back(
-    send: Send, office: PostOffice, report_rows: ReportRows
-) -> None:
-    await send(NOW - DAY)
-    office.recipient_answers = ["451 4.7.1 greylisted"]
-    failed, sent = await send(NOW + DAY)
+async def test_a_temporary_failure_is_tried_again_and_holds_no_other_day_back(reports: Reports) -> None:
+    await reports.send(NOW - DAY)
+    reports.office.recipient_answers = ["451 4.7.1 greylisted"]
+    failed, sent = await reports.send(NOW + DAY)
     assert isinstance(failed.outcome, TemporaryFailure)
     assert isinstance(sent.outcome, Accepted)
-    waiting = (await report_rows())[1]
+    waiting = (await reports.rows())[1]
     assert waiting["last_error"] == "ops@example.org: 451 4.7.1 greylisted"
     assert NOW + DAY + MINUTE <= waiting["due_at"] < NOW + DAY + 2 * MINUTE
-    assert await send(NOW + DAY + MINUTE / 2) == []
-    await send(NOW + DAY + 2 * MINUTE)
-    assert office.days == ["2024-01-08", "2024-01-10", "2024-01-09"]
-    assert all(row["sent_at"] and not row["last_error"] for row in await report_rows())
+    assert await reports.send(NOW + DAY + MINUTE / 2) == []
+    await reports.send(NOW + DAY + 2 * MINUTE)
+    assert reports.office.days == ["2024-01-08", "2024-01-10", "2024-01-09"]
+    assert all(row["sent_at"] and not row["last_error"] for row in await reports.rows())
 
 
 async def spoil(db: Database, rows: Rows, *, at: datetime, text: str) -> None:
@@ -162,23 +158,23 @@ async def spoil(db: Database, rows: Rows, *, at: datetime, text: str) -> None:
     ids=["figures", "rendering"],
 )
 async def test_a_day_that_can_not_be_made_is_a_recorded_failure_and_holds_no_other_day_back(
-    *, send: Send, office: PostOffice, report_rows: ReportRows, db: Database, rows: Rows, text: str, kind: str
+    reports: Reports, db: Database, rows: Rows, text: str, kind: str
 ) -> None:
-    await send(NOW)
+    await reports.send(NOW)
     await spoil(db, rows, at=NOW + 2 * HOUR, text=text)
     for n in range(1, 5):
-        await send(NOW + n * DAY)
-    assert office.days == ["2024-01-09", "2024-01-11", "2024-01-12", "2024-01-13"]
-    bad = (await report_rows())[1]
+        await reports.send(NOW + n * DAY)
+    assert reports.office.days == ["2024-01-09", "2024-01-11", "2024-01-12", "2024-01-13"]
+    bad = (await reports.rows())[1]
     expected = {"attempts": 4, "sent_at": None, "permanently_failed": False, "lease_until": None}
     assert bad.items() >= ({"day": date(2024, 1, 10)} | expected).items()
     assert bad["due_at"] >= NOW + 4 * DAY + pause_after(4)
     assert bad["last_error"].startswith(f"the report could not be rendered: {kind} in ")
     await db.run("DROP VIEW mailing")
     await db.run("ALTER TABLE sound_mailing RENAME TO mailing")
-    await send(NOW + 5 * DAY)
-    assert office.days[4:] == ["2024-01-10", "2024-01-14"]
-    assert len(office.mails) == 6
+    await reports.send(NOW + 5 * DAY)
+    assert reports.office.days[4:] == ["2024-01-10", "2024-01-14"]
+    assert len(reports.office.mails) == 6
 
 
 async def claimed(db: Database, settings: Settings, now: datetime) -> str | None:
@@ -191,55 +187,49 @@ async def claimed(db: Database, settings: Settings, now: datetime) -> str | None
 
 
 async def test_a_day_that_ends_its_worker_each_time_waits_longer_each_time_and_holds_no_other_back(
-    send: Send, db: Database, reporting: Settings, office: PostOffice, report_rows: ReportRows
+    reports: Reports, db: Database
 ) -> None:
-    await send(NOW - DAY)
+    await reports.send(NOW - DAY)
     at = NOW + DAY
     for attempts in range(1, 9):
-        assert await claimed(db, reporting, at) == "2024-01-09"
-        await send(at)
-        waiting = (await report_rows())[1]
+        assert await claimed(db, reports.settings, at) == "2024-01-09"
+        await reports.send(at)
+        waiting = (await reports.rows())[1]
         assert (waiting["attempts"], waiting["due_at"]) == (attempts, at + max(LEASE, pause_after(attempts)))
         at = waiting["due_at"]
-    assert office.days == ["2024-01-08", "2024-01-10"]
-    assert (await report_rows())[1]["last_error"] == "the process that tried it was lost"
+    assert reports.office.days == ["2024-01-08", "2024-01-10"]
+    assert (await reports.rows())[1]["last_error"] == "the process that tried it was lost"
 
 
-async def test_a_row_that_somebody_has_locked_holds_no_other_day_back(
-    send: Send, reporting: Settings, office: PostOffice, db: Database
-) -> None:
-    await send(NOW - DAY)
-    assert await send(NOW, replace(reporting, report_time="23:00")) == []
+async def test_a_row_that_somebody_has_locked_holds_no_other_day_back(reports: Reports, db: Database) -> None:
+    await reports.send(NOW - DAY)
+    assert await reports.send(NOW, replace(reports.settings, report_time="23:00")) == []
     async with db.engine.begin() as somebody:
         await somebody.exec_driver_sql("SELECT FROM report WHERE day = '2024-01-09' FOR UPDATE")
-        await send(NOW + DAY)
-        assert office.days == ["2024-01-08", "2024-01-10"]
-    await send(NOW + DAY)
-    assert office.days[2:] == ["2024-01-09"]
+        await reports.send(NOW + DAY)
+        assert reports.office.days == ["2024-01-08", "2024-01-10"]
+    await reports.send(NOW + DAY)
+    assert reports.office.days[2:] == ["2024-01-09"]
 
 
-async def test_a_report_that_is_refused_for_good_holds_no_other_back_and_is_tried_again(
-    send: Send, office: PostOffice
-) -> None:
-    await send(NOW - DAY)
-    office.data_answers = ["554 spam"]
-    refused, accepted = await send(NOW + DAY)
+async def test_a_report_that_is_refused_for_good_holds_no_other_back_and_is_tried_again(reports: Reports) -> None:
+    await reports.send(NOW - DAY)
+    reports.office.data_answers = ["554 spam"]
+    refused, accepted = await reports.send(NOW + DAY)
     assert isinstance(refused.outcome, PermanentFailure)
     assert isinstance(accepted.outcome, Accepted)
-    await send(NOW + DAY + 2 * MINUTE)
-    assert office.days == ["2024-01-08", "2024-01-10", "2024-01-09"]
+    await reports.send(NOW + DAY + 2 * MINUTE)
+    assert reports.office.days == ["2024-01-08", "2024-01-10", "2024-01-09"]
 
 
-async def test_a_server_that_is_down_for_a_day_and_a_half_is_asked_again_each_hour(
-    send: Send, reporting: Settings, office: PostOffice, report_rows: ReportRows
-) -> None:
-    down, now = replace(reporting, smtp_port=1), NOW
+async def test_a_server_that_is_down_for_a_day_and_a_half_is_asked_again_each_hour(reports: Reports) -> None:
+    down, now = replace(reports.settings, smtp_port=1), NOW
     while now < NOW + 36 * HOUR:
-        await send(now, down)
+        await reports.send(now, down)
         now += 30 * MINUTE
-    assert 25 < (await report_rows())[0]["attempts"] < 45
-    await send(now + HOUR)
-    assert office.days == days(date(2024, 1, 9), 2)
+    assert 25 < (await reports.rows())[0]["attempts"] < 45
+    await reports.send(now + HOUR)
+    assert reports.office.days == days(date(2024, 1, 9), 2)
 
 
 def test_the_pause_doubles_up_to_an_hour() -> None:
@@ -247,68 +237,58 @@ def test_the_pause_doubles_up_to_an_hour() -> None:
     assert minutes == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-async def test_a_claim_whose_worker_died_is_taken_over_when_its_lease_is_over(
-    send: Send, db: Database, reporting: Settings, office: PostOffice
-) -> None:
-    assert await claimed(db, reporting, NOW)
-    assert await send(NOW + LEASE - MINUTE) == []
-    await send(NOW + LEASE)
-    assert office.days == ["2024-01-09"]
+async def test_a_claim_whose_worker_died_is_taken_over_when_its_lease_is_over(reports: Reports, db: Database) -> None:
+    assert await claimed(db, reports.settings, NOW)
+    assert await reports.send(NOW + LEASE - MINUTE) == []
+    await reports.send(NOW + LEASE)
+    assert reports.office.days == ["2024-01-09"]
 
 
-async def test_a_mail_that_may_have_arrived_is_repeated_with_the_same_message_id(
-    send: Send, office: PostOffice
-) -> None:
-    office.data_answers = [DROP]
-    await send(NOW)
-    await send(NOW + HOUR)
-    first, second = (mail.message["Message-ID"] for mail in office.mails)
+async def test_a_mail_that_may_have_arrived_is_repeated_with_the_same_message_id(reports: Reports) -> None:
+    reports.office.data_answers = [DROP]
+    await reports.send(NOW)
+    await reports.send(NOW + HOUR)
+    first, second = (mail.message["Message-ID"] for mail in reports.office.mails)
     assert first == second
     assert first.startswith("<report.2024-01-09.")
 
 
-async def test_two_installations_never_share_a_message_id(send: Send, db: Database, office: PostOffice) -> None:
-    await send(NOW)
+async def test_two_installations_never_share_a_message_id(reports: Reports, db: Database) -> None:
+    await reports.send(NOW)
     async with transaction(db.sessions) as session:
         await (await session.connection()).exec_driver_sql("DELETE FROM report")
-    await send(NOW)
-    first, second = (mail.message["Message-ID"] for mail in office.mails)
+    await reports.send(NOW)
+    first, second = (mail.message["Message-ID"] for mail in reports.office.mails)
     assert first != second
 
 
-async def test_only_the_recipients_who_had_to_wait_get_it_later(
-    send: Send, reporting: Settings, office: PostOffice, report_rows: ReportRows
-) -> None:
-    chosen = replace(reporting, report_to="ops@example.org,slow@example.org")
-    office.recipient_answers = ["250 OK", "451 later"]
-    [tried] = await send(NOW, chosen)
+async def test_only_the_recipients_who_had_to_wait_get_it_later(reports: Reports) -> None:
+    chosen = replace(reports.settings, report_to="ops@example.org,slow@example.org")
+    reports.office.recipient_answers = ["250 OK", "451 later"]
+    [tried] = await reports.send(NOW, chosen)
     assert isinstance(tried.outcome, PartlyAccepted)
-    assert (await report_rows())[0]["sent_at"] is None
-    await send(NOW + HOUR, chosen)
-    assert [mail.recipients for mail in office.mails] == [["ops@example.org"], ["slow@example.org"]]
-    assert (await report_rows())[0]["delivered_to"] == ["ops@example.org", "slow@example.org"]
+    assert (await reports.rows())[0]["sent_at"] is None
+    await reports.send(NOW + HOUR, chosen)
+    assert [mail.recipients for mail in reports.office.mails] == [["ops@example.org"], ["slow@example.org"]]
+    assert (await reports.rows())[0]["delivered_to"] == ["ops@example.org", "slow@example.org"]
 
 
-async def test_a_recipient_who_had_to_wait_and_was_taken_out_ends_the_waiting(
-    send: Send, reporting: Settings, office: PostOffice, report_rows: ReportRows
-) -> None:
-    office.recipient_answers = ["250 OK", "451 later"]
-    await send(NOW, replace(reporting, report_to="ops@example.org,slow@example.org"))
-    await send(NOW + HOUR)
-    assert len(office.mails) == 1
-    assert (await report_rows())[0]["sent_at"]
+async def test_a_recipient_who_had_to_wait_and_was_taken_out_ends_the_waiting(reports: Reports) -> None:
+    reports.office.recipient_answers = ["250 OK", "451 later"]
+    await reports.send(NOW, replace(reports.settings, report_to="ops@example.org,slow@example.org"))
+    await reports.send(NOW + HOUR)
+    assert len(reports.office.mails) == 1
+    assert (await reports.rows())[0]["sent_at"]
 
 
-async def test_a_day_never_tried_follows_a_change_of_the_time(
-    send: Send, reporting: Settings, office: PostOffice
-) -> None:
-    assert await send(NOW, replace(reporting, report_time="21:00")) == []
-    await send(NOW)
-    assert office.days == ["2024-01-09"]
+async def test_a_day_never_tried_follows_a_change_of_the_time(reports: Reports) -> None:
+    assert await reports.send(NOW, replace(reports.settings, report_time="21:00")) == []
+    await reports.send(NOW)
+    assert reports.office.days == ["2024-01-09"]
 
 
 async def test_no_transaction_and_no_connection_is_held_while_the_mail_server_is_spoken_to(
-    send: Send, office: PostOffice, db: Database, database_url: str
+    reports: Reports, db: Database, database_url: str
 ) -> None:
     claimed: list[asyncpg.Record] = []
 
@@ -318,14 +298,14 @@ async def test_no_transaction_and_no_connection_is_held_while_the_mail_server_is
         claimed.extend(await connection.fetch("SELECT attempts, lease_until FROM report"))
         await connection.close()
 
-    office.during_data = look
-    await send(NOW)
+    reports.office.during_data = look
+    await reports.send(NOW)
     assert [tuple(row) for row in claimed] == [(1, NOW + LEASE)]
-    assert len(office.mails) == 1
+    assert len(reports.office.mails) == 1
 
 
 async def test_a_database_that_is_away_when_the_mail_was_accepted_causes_no_repeat(
-    send: Send, db: Database, reporting: Settings, office: PostOffice, database_url: str
+    reports: Reports, db: Database, database_url: str
 ) -> None:
     admin = await asyncpg.connect(os.environ["MAILING_TEST_DATABASE_URL"])
     name = database_url.partition("?")[0].rpartition("/")[2]
@@ -340,20 +320,18 @@ async def test_a_database_that_is_away_when_the_mail_was_accepted_causes_no_repe
         await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
         back.append(asyncio.create_task(come_back()))
 
-    office.during_data = go_away
-    await send_next(db.sessions, reporting, now=NOW)
-    office.during_data = None
+    reports.office.during_data = go_away
+    await send_next(db.sessions, reports.settings, now=NOW)
+    reports.office.during_data = None
     await asyncio.gather(*back)
     await admin.close()
-    await send(NOW + LEASE)
-    assert len(office.mails) == 1
+    await reports.send(NOW + LEASE)
+    assert len(reports.office.mails) == 1
 
 
-async def test_a_report_whose_commit_is_cut_off_is_recorded_once(
-    db: Database, reporting: Settings, office: PostOffice
-) -> None:
+async def test_a_report_whose_commit_is_cut_off_is_recorded_once(reports: Reports, db: Database) -> None:
     async with (
-        proxy(reporting) as (between, through),
+        proxy(reports.settings) as (between, through),
         open_engine(str(through.database_url), application="tests") as cut,
     ):
         between.cut_after = (b"SET sent_at", b"COMMIT")
@@ -361,13 +339,11 @@ async def test_a_report_whose_commit_is_cut_off_is_recorded_once(
     assert tried
     assert tried.outcome == Accepted(["ops@example.org"])
     assert not between.cut_after
-    assert len(office.mails) == 1
+    assert len(reports.office.mails) == 1
     assert await db.run("SELECT attempts, delivered_to FROM report") == [(1, ["ops@example.org"])]
 
 
-async def test_the_worker_asks_the_database_what_time_it_is(
-    db: Database, reporting: Settings, office: PostOffice
-) -> None:
+async def test_the_worker_asks_the_database_what_time_it_is(reports: Reports, db: Database) -> None:
     for _ in range(2):
-        await send_missing(db.sessions, replace(reporting, report_time="00:00"))
-    assert office.days == [str(datetime.now(UTC).date() - DAY)]
+        await send_missing(db.sessions, replace(reports.settings, report_time="00:00"))
+    assert reports.office.days == [str(datetime.now(UTC).date() - DAY)]

@@ -15,8 +15,7 @@ from mailing.reports.delivery_log import last_and_next, last_reports
 from mailing.reports.on_demand import AlreadySent, describe, newest_day, send_report, text_of_report
 from mailing.settings import Settings
 from support.database import Database
-from support.mail_server import PostOffice
-from support.reports import ReportRows, Rows, Send
+from support.reports import Reports, Rows
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 WEST, EAST = "America/New_York", "Pacific/Auckland"
@@ -25,43 +24,43 @@ ZONES = (WEST, EAST, "Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kolkata", "Austra
 
 
 @pytest.fixture
-def eastern(reporting: Settings) -> Settings:
-    return replace(reporting, report_timezone=EAST)
+def eastern(reports: Reports) -> Settings:
+    return replace(reports.settings, report_timezone=EAST)
 
 
 @pytest.fixture
-def western(reporting: Settings) -> Settings:
-    return replace(reporting, report_timezone=WEST)
+def western(reports: Reports) -> Settings:
+    return replace(reports.settings, report_timezone=WEST)
 
 
-async def moved_west(send: Send, eastern: Settings, western: Settings) -> None:
+async def moved_west(reports: Reports, eastern: Settings, western: Settings) -> None:
     """Three reports in the east, then two in the west."""
     for n in (3, 2, 1):
-        await send(CHANGED - n * DAY + 6 * HOUR, eastern)
+        await reports.send(CHANGED - n * DAY + 6 * HOUR, eastern)
     for n in (0, 1, 2):
-        await send(CHANGED + n * DAY, western)
+        await reports.send(CHANGED + n * DAY, western)
 
 
 async def test_after_a_change_of_the_zone_the_first_report_begins_where_the_last_one_ended(
-    send: Send, eastern: Settings, western: Settings, office: PostOffice, rows: Rows, report_rows: ReportRows
+    reports: Reports, eastern: Settings, western: Settings, rows: Rows
 ) -> None:
     mailing = await rows.mailing()
     for hour in range(4 * 24):
         await rows.messages(mailing, "sent", at=datetime(2026, 12, 28, tzinfo=UTC) + hour * HOUR)
-    await moved_west(send, eastern, western)
-    found = await report_rows()
-    assert office.days == [str(row["day"]) for row in found]
+    await moved_west(reports, eastern, western)
+    found = await reports.rows()
+    assert reports.office.days == [str(row["day"]) for row in found]
     assert all(before["ends"] == after["starts"] for before, after in pairwise(found))
     assert [row["ends"] - row["starts"] for row in found] == [DAY, DAY, DAY, 42 * HOUR, DAY]
-    assert [subject.rpartition(": ")[2] for subject in office.subjects[2:4]] == ["24 sent", "42 sent"]
+    assert [subject.rpartition(": ")[2] for subject in reports.office.subjects[2:4]] == ["24 sent", "42 sent"]
 
 
 async def test_a_period_that_is_no_plain_day_is_stated_in_mail_and_history(
-    send: Send, db: Database, eastern: Settings, western: Settings, office: PostOffice
+    reports: Reports, db: Database, eastern: Settings, western: Settings
 ) -> None:
-    await moved_west(send, eastern, western)
+    await moved_west(reports, eastern, western)
     told = "Not a whole local day, but 2026-12-29 06:00 to 2026-12-31 00:00 local time"
-    for mail, number in zip(office.mails, (0, 0, 0, 1, 0), strict=True):
+    for mail, number in zip(reports.office.mails, (0, 0, 0, 1, 0), strict=True):
         for form in ("plain", "html"):
             assert " ".join(mail.body(form).split()).count(told) == number
     found = await db.commit(last_reports, western, now=CHANGED + 2 * DAY)
@@ -69,9 +68,9 @@ async def test_a_period_that_is_no_plain_day_is_stated_in_mail_and_history(
 
 
 async def test_the_report_so_far_and_the_next_one_follow_the_rows(
-    send: Send, db: Database, eastern: Settings, western: Settings
+    reports: Reports, db: Database, eastern: Settings, western: Settings
 ) -> None:
-    await send(CHANGED - 18 * HOUR, eastern)
+    await reports.send(CHANGED - 18 * HOUR, eastern)
     assert await newest_day(db.sessions, western, now=CHANGED) == date(2026, 12, 29)
     coming = (await db.commit(last_and_next, western, now=CHANGED)).next
     assert coming
@@ -84,25 +83,23 @@ async def test_the_report_so_far_and_the_next_one_follow_the_rows(
 
 
 async def test_on_demand_a_day_before_the_first_report_takes_no_hour_of_another(
-    send: Send, db: Database, eastern: Settings, western: Settings, report_rows: ReportRows
+    reports: Reports, db: Database, eastern: Settings, western: Settings
 ) -> None:
-    await send(CHANGED - 18 * HOUR, eastern)
+    await reports.send(CHANGED - 18 * HOUR, eastern)
     assert "was sent to" in describe(await send_report(db.sessions, western, date(2026, 12, 28), now=CHANGED))
     assert isinstance(await send_report(db.sessions, western, date(2026, 12, 29), now=CHANGED), AlreadySent)
-    first, second = await report_rows()
+    first, second = await reports.rows()
     assert first["starts"] == datetime(2026, 12, 28, 5, tzinfo=UTC)
     assert first["ends"] == second["starts"] == datetime(2026, 12, 28, 11, tzinfo=UTC)
 
 
-async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(
-    send: Send, db: Database, reporting: Settings, report_rows: ReportRows
-) -> None:
+async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(reports: Reports, db: Database) -> None:
     """From twelve hours behind to fourteen ahead: a date begins and ends there within the last day here."""
-    behind, ahead = (replace(reporting, report_timezone=zone) for zone in ("Etc/GMT+12", "Pacific/Kiritimati"))
+    behind, ahead = (replace(reports.settings, report_timezone=zone) for zone in ("Etc/GMT+12", "Pacific/Kiritimati"))
     for n in (1, 0):
-        await send(CHANGED - n * DAY, behind)
-    await send(CHANGED + DAY, ahead)
-    assert [row["day"].day for row in await report_rows()] == [28, 29, 31]
+        await reports.send(CHANGED - n * DAY, behind)
+    await reports.send(CHANGED + DAY, ahead)
+    assert [row["day"].day for row in await reports.rows()] == [28, 29, 31]
     for day in (29, 31):
         await text_of_report(db.sessions, ahead, date(2026, 12, day), now=CHANGED + DAY)
     with pytest.raises(Invalid, match="neighbouring days cover its hours"):
@@ -110,55 +107,50 @@ async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(
 
 
 async def test_a_report_that_was_not_sent_before_the_change_keeps_its_period(
-    send: Send, eastern: Settings, western: Settings, office: PostOffice, report_rows: ReportRows
+    reports: Reports, eastern: Settings, western: Settings
 ) -> None:
-    await send(CHANGED - 20 * HOUR, replace(eastern, report_time="23:00"))
-    before = await report_rows()
-    assert office.days == []
-    await send(CHANGED - 20 * HOUR, western)
-    assert office.days == ["2026-12-29"]
+    await reports.send(CHANGED - 20 * HOUR, replace(eastern, report_time="23:00"))
+    before = await reports.rows()
+    assert reports.office.days == []
+    await reports.send(CHANGED - 20 * HOUR, western)
+    assert reports.office.days == ["2026-12-29"]
     for name in ("zone", "starts", "ends"):
-        assert [row[name] for row in await report_rows()] == [row[name] for row in before]
+        assert [row[name] for row in await reports.rows()] == [row[name] for row in before]
 
 
 async def test_two_workers_with_different_zones_leave_no_gap_and_count_no_hour_twice(
-    send: Send, eastern: Settings, western: Settings, report_rows: ReportRows
+    reports: Reports, eastern: Settings, western: Settings
 ) -> None:
     for n in range(12):
         at = CHANGED + n * 13 * HOUR
-        await asyncio.gather(*(send(at, chosen) for chosen in (eastern, western) * 2))
-    assert_tiled(await report_rows())
+        await asyncio.gather(*(reports.send(at, chosen) for chosen in (eastern, western) * 2))
+    assert_tiled(await reports.rows())
 
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_is_changed_and_however_long_nobody_works_the_periods_tile_the_time(
-    *,
-    send: Send,
-    reporting: Settings,
-    office: PostOffice,
-    rows: Rows,
-    db: Database,
-    report_rows: ReportRows,
-    seed: int,
+    reports: Reports, rows: Rows, db: Database, seed: int
 ) -> None:
     chance = random.Random(seed)  # noqa: S311 - changes, not secrets
     mailing = await rows.mailing()
     began = datetime(2026, 3, 20, 7, tzinfo=UTC)
     for _ in range(200):
         await rows.messages(mailing, "sent", at=began + chance.randrange(60 * 24 * 60) * MINUTE)
-    now, chosen = began, reporting
+    now, chosen = began, reports.settings
     while now < began + 60 * DAY:
         clock = f"{chance.randrange(24):02}:{chance.choice(('00', '30'))}"
-        chosen = replace(reporting, report_timezone=chance.choice(ZONES), report_time=clock)
+        chosen = replace(reports.settings, report_timezone=chance.choice(ZONES), report_time=clock)
         for _ in range(chance.randrange(1, 6)):
-            await send(now, chosen)
+            await reports.send(now, chosen)
             now += chance.choice([20 * MINUTE, 5 * HOUR, DAY, 26 * HOUR, 9 * DAY])
-    await send(now + 2 * DAY, replace(chosen, report_time="00:00"))
-    found = await report_rows()
+    await reports.send(now + 2 * DAY, replace(chosen, report_time="00:00"))
+    found = await reports.rows()
     assert_tiled(found)
     assert all(row["sent_at"] for row in found)
-    assert sorted(office.days) == [str(row["day"]) for row in found]
-    figures = dict(zip(office.days, (subject.rpartition(": ")[2] for subject in office.subjects), strict=True))
+    assert sorted(reports.office.days) == [str(row["day"]) for row in found]
+    figures = dict(
+        zip(reports.office.days, (subject.rpartition(": ")[2] for subject in reports.office.subjects), strict=True)
+    )
     for row in found:
         within = "SELECT count(*) FROM message WHERE finished_at >= :starts AND finished_at < :ends"
         counted = await db.value(within, starts=row["starts"], ends=row["ends"])
