@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from mailing.database.engine import open_engine, transaction
 from mailing.database.engine import sessions as sessions_of
-from mailing.reports.jobs import LEASE, lease_from, pause_after, send_missing, send_next
+from mailing.reports.jobs import send_missing, send_next
 from mailing.reports.planning import plan
-from mailing.reports.repository import claim_oldest
+from mailing.reports.repository import LEASE, claim_oldest
 from mailing.reports.schedule import MAX_CATCH_UP_DAYS, day_of, oldest_wanted
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.settings import Settings
@@ -23,6 +23,7 @@ from support.reports import Reports, Rows
 
 NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+PAUSES = [MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 16 * MINUTE, 32 * MINUTE, HOUR, HOUR]  # after failures
 
 
 def days(first: date, number: int) -> list[str]:
@@ -168,7 +169,7 @@ async def test_a_day_that_can_not_be_made_is_a_recorded_failure_and_holds_no_oth
     bad = (await reports.rows())[1]
     expected = {"attempts": 4, "sent_at": None, "permanently_failed": False, "lease_until": None}
     assert bad.items() >= ({"day": date(2024, 1, 10)} | expected).items()
-    assert bad["due_at"] >= NOW + 4 * DAY + pause_after(4)
+    assert bad["due_at"] >= NOW + 4 * DAY + 8 * MINUTE
     assert bad["last_error"].startswith(f"the report could not be rendered: {kind} in ")
     await db.run("DROP VIEW mailing")
     await db.run("ALTER TABLE sound_mailing RENAME TO mailing")
@@ -182,7 +183,7 @@ async def claimed(db: Database, settings: Settings, now: datetime) -> str | None
     zone = ZoneInfo(settings.report_timezone)
     async with transaction(db.sessions) as session:
         await plan(session, settings, now=now)
-        claim = await claim_oldest(session, oldest=oldest_wanted(now, zone), lease=lease_from(now))
+        claim = await claim_oldest(session, oldest=oldest_wanted(now, zone), now=now)
     return str(claim.day) if claim else None
 
 
@@ -191,11 +192,11 @@ async def test_a_day_that_ends_its_worker_each_time_waits_longer_each_time_and_h
 ) -> None:
     await reports.send(NOW - DAY)
     at = NOW + DAY
-    for attempts in range(1, 9):
+    for attempts, pause in enumerate(PAUSES, 1):
         assert await claimed(db, reports.settings, at) == "2024-01-09"
         await reports.send(at)
         waiting = (await reports.rows())[1]
-        assert (waiting["attempts"], waiting["due_at"]) == (attempts, at + max(LEASE, pause_after(attempts)))
+        assert (waiting["attempts"], waiting["due_at"]) == (attempts, at + max(LEASE, pause))
         at = waiting["due_at"]
     assert reports.office.days == ["2024-01-08", "2024-01-10"]
     assert (await reports.rows())[1]["last_error"] == "the process that tried it was lost"
@@ -232,9 +233,17 @@ async def test_a_server_that_is_down_for_a_day_and_a_half_is_asked_again_each_ho
     assert reports.office.days == days(date(2024, 1, 9), 2)
 
 
-def test_the_pause_doubles_up_to_an_hour() -> None:
-    minutes = [pause_after(attempts) // MINUTE for attempts in (1, 2, 3, 4, 5, 6, 7, 8, 1000)]
-    assert minutes == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+async def test_the_pause_doubles_up_to_an_hour(reports: Reports, db: Database) -> None:
+    down, now = replace(reports.settings, smtp_port=1), NOW
+    for pause in PAUSES:
+        await reports.send(now, down)
+        [row] = await reports.rows()
+        assert pause <= row["due_at"] - now < pause + MINUTE
+        now = row["due_at"]
+    await db.run("UPDATE report SET attempts = 999")
+    await reports.send(now, down)
+    [row] = await reports.rows()
+    assert (row["attempts"], (row["due_at"] - now) // MINUTE) == (1000, 60)
 
 
 async def test_a_claim_whose_worker_died_is_taken_over_when_its_lease_is_over(reports: Reports, db: Database) -> None:

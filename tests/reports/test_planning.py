@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
 from mailing.errors import Invalid
-from mailing.reports.delivery_log import last_and_next, last_reports
+from mailing.reports.delivery_log import last_reports, next_report
 from mailing.reports.on_demand import AlreadySent, describe, newest_day, send_report, text_of_report
 from mailing.settings import Settings
 from support.database import Database
@@ -72,7 +72,7 @@ async def test_the_report_so_far_and_the_next_one_follow_the_rows(
 ) -> None:
     await reports.send(CHANGED - 18 * HOUR, eastern)
     assert await newest_day(db.sessions, western, now=CHANGED) == date(2026, 12, 29)
-    coming = (await db.commit(last_and_next, western, now=CHANGED)).next
+    coming = await db.commit(next_report, western, now=CHANGED)
     assert coming
     assert (coming.day, coming.due_at) == (date(2026, 12, 30), datetime(2026, 12, 31, 14, tzinfo=UTC))
     so_far = await text_of_report(db.sessions, western, date(2026, 12, 30), now=CHANGED)

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
-from mailing.reports.figures import DayCounts, MailingFigures, StatusCounts
+from mailing.mailings.counts import Counts
+from mailing.reports.figures import DayCounts, MailingFigures
 from mailing.reports.formatting import by_status, one_line
 
 COLUMNS = (
     *("mailing_id", "text", "status"),
     *(f"{name}_that_day" for name in DayCounts.__struct_fields__),
-    *StatusCounts.__struct_fields__,
+    *Counts.__struct_fields__,
 )
 
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.rows import all_as, first_as
+from mailing.database.rows import all_as
 from mailing.reports import planning
 from mailing.reports.planning import period_of
 from mailing.reports.schedule import MAX_CATCH_UP_DAYS, Day, day_of, due_at, oldest_wanted
@@ -72,18 +72,20 @@ def _reported(row: RowMapping, settings: Settings, now: datetime) -> ReportedDay
 
 
 # The primary key, backwards: the newest rows.
-_LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY day DESC LIMIT 1")
+_LAST_SENT_AT = text("SELECT sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY day DESC LIMIT 1")
+
+
+async def last_sent_at(session: AsyncSession) -> datetime | None:
+    """Return when the newest report that was sent was sent."""
+    found: datetime | None = await session.scalar(_LAST_SENT_AT)
+    return found
+
 
 # At most MAX_CATCH_UP_DAYS rows of the primary key.
 _MISSING = text("""
     SELECT day, due_at, attempts, last_error, attempts > 0 AND (lease_until IS NULL OR attempts > 1) AS failed
     FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day
 """)
-
-
-class SentReport(Struct, frozen=True):
-    day: date
-    sent_at: datetime
 
 
 class PendingReport(Struct, frozen=True):
@@ -96,21 +98,10 @@ class PendingReport(Struct, frozen=True):
     failed: bool = False
 
 
-class LastAndNext(Struct, frozen=True):
-    """The last report sent and the next one due; `next` is None without recipients."""
-
-    last: SentReport | None
-    next: PendingReport | None
-
-
-async def last_and_next(session: AsyncSession, settings: Settings, *, now: datetime) -> LastAndNext:
-    last = first_as(SentReport, await session.execute(_LAST))
-    pending = await _next(session, settings, now) if settings.report_to else None
-    return LastAndNext(last, pending)
-
-
-async def _next(session: AsyncSession, settings: Settings, now: datetime) -> PendingReport:
-    """Return the oldest report that is missing, or that of the current day."""
+async def next_report(session: AsyncSession, settings: Settings, *, now: datetime) -> PendingReport | None:
+    """Return the oldest report that is missing, or that of the current day; None without recipients."""
+    if not settings.report_to:
+        return None
     if missing := await _missing(session, settings, now):
         return missing[0]
     running = (await planning.calendar(session, settings, now=now)).running()

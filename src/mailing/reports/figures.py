@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
+from mailing.mailings.counts import Counts
 from mailing.reasons.codes import Reason
 from mailing.reports.schedule import Day
 
@@ -33,27 +34,14 @@ class DayCounts(Struct, frozen=True):
         return self.sent + self.not_sent + self.cancelled
 
 
-class StatusCounts(Struct, frozen=True):
-    """The counters at the time of the report; `planned` is the sum of the others."""
-
-    planned: int = 0
-    pending: int = 0
-    sending: int = 0
-    sent: int = 0
-    failed: int = 0
-    expired: int = 0
-    unknown: int = 0
-    cancelled: int = 0
-
-
 class MailingFigures(Struct, frozen=True):
-    """A mailing: the beginning of its text, its status or `deleted`, its counts."""
+    """A mailing: the beginning of its text, its status or `deleted`, the day's counts and those of this moment."""
 
     id: int
     text: str
     status: str
     ended: DayCounts
-    totals: StatusCounts
+    totals: Counts
 
 
 class ReasonCount(Struct, frozen=True):
@@ -95,7 +83,7 @@ class Figures(Struct, frozen=True):
     day: Day
     taken_at: datetime
     mailings: list[MailingFigures]
-    totals: StatusCounts
+    totals: Counts
     reasons: list[ReasonCount]
     hours: list[Hour] = []
     delivery: DayDelivery | None = None

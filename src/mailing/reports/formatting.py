@@ -6,9 +6,10 @@ from datetime import date, datetime, timedelta
 import msgspec
 from babel.dates import format_date
 
+from mailing.mailings.counts import Counts
 from mailing.reasons.codes import Reason
 from mailing.reasons.words import words_of
-from mailing.reports.figures import DayCounts, Figures, MailingFigures, StatusCounts
+from mailing.reports.figures import DayCounts, Figures, MailingFigures
 from mailing.reports.translations import Words
 from mailing.timezones import zone_named
 
@@ -50,7 +51,7 @@ def is_over(figures: Figures) -> bool:
     return figures.day.ends <= figures.taken_at
 
 
-def by_status(counts: DayCounts | StatusCounts) -> dict[str, int]:
+def by_status(counts: Counts | DayCounts) -> dict[str, int]:
     return msgspec.structs.asdict(counts)
 
 

@@ -26,7 +26,7 @@ from mailing.gateway.providers import receipts_expected
 from mailing.observability import log
 from mailing.reports import planning, repository, smtp
 from mailing.reports.render import Rendered, render
-from mailing.reports.repository import Claim, Failure, Lease
+from mailing.reports.repository import LEASE, Claim
 from mailing.reports.schedule import oldest_wanted
 from mailing.reports.smtp import Accepted, Mail, Outcome, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.reports.translations import words_in
@@ -34,12 +34,8 @@ from mailing.restore.repository import is_restored
 from mailing.settings import Settings
 from mailing.timezones import zone_named
 
-LEASE = timedelta(minutes=6)
 ATTEMPT_TIMEOUT_S = 300.0  # from before the claim; below the lease: a frozen worker stops before another starts
 RECORD_PAUSE_S = 1.0
-FIRST_PAUSE = timedelta(minutes=1)
-MAX_PAUSE = timedelta(hours=1)
-MAX_PAUSE_AFTER = 7  # attempts
 PACKAGE_DIR = str(Path(__file__).parent)
 
 logger = log.get(__name__)
@@ -80,7 +76,7 @@ async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) ->
     async with transaction(sessions) as session:
         await planning.plan(session, settings, now=now)
         oldest = oldest_wanted(now, zone_named(settings.report_timezone))
-        claim = await repository.claim_oldest(session, oldest=oldest, lease=lease_from(now))
+        claim = await repository.claim_oldest(session, oldest=oldest, now=now)
     return await send_claimed(sessions, settings, claim, now=now, begun=begun) if claim else None
 
 
@@ -95,15 +91,6 @@ async def send_claimed(
     log_attempt = logger.info if isinstance(outcome, Accepted) else logger.warning
     log_attempt("report attempted", day=str(claim.day), attempts=claim.attempts, outcome=type(outcome).__name__)
     return Attempted(claim, outcome)
-
-
-def lease_from(now: datetime) -> Lease:
-    return Lease(now, now + LEASE, [pause_after(attempts) for attempts in range(1, MAX_PAUSE_AFTER + 1)])
-
-
-def pause_after(attempts: int) -> timedelta:
-    """Return the pause after an attempt: 1, 2, 4 … 32 minutes, then an hour."""
-    return min(FIRST_PAUSE * (1 << min(attempts, MAX_PAUSE_AFTER) - 1), MAX_PAUSE)
 
 
 async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
@@ -160,16 +147,15 @@ async def _record(sessions: Sessions, tried: Attempted, *, at: datetime, until: 
 
 async def _write(session: AsyncSession, tried: Attempted, at: datetime) -> None:
     claim, outcome = tried.claim, tried.outcome
-    due_at = at + pause_after(claim.attempts)
     match outcome:
         case Accepted(delivered, reason):
             await repository.record_sent(session, claim, at=at, delivered=delivered, reason=reason)
         case PartlyAccepted(delivered, reason):
-            await repository.record_failure(session, claim, Failure(reason, due_at, delivered))
+            await repository.record_failure(session, claim, at=at, reason=reason, delivered=delivered)
         case TemporaryFailure(reason):
-            await repository.record_failure(session, claim, Failure(reason, due_at))
+            await repository.record_failure(session, claim, at=at, reason=reason)
         case PermanentFailure(reason):
-            await repository.record_failure(session, claim, Failure(reason, due_at, permanently_failed=True))
+            await repository.record_failure(session, claim, at=at, reason=reason, is_permanent=True)
         case _:
             assert_never(outcome)
 

@@ -9,8 +9,9 @@ from mailing.database.engine import Sessions, transaction
 from mailing.errors import FieldError, Invalid
 from mailing.gateway.providers import receipts_expected
 from mailing.reports import planning, repository, smtp
-from mailing.reports.jobs import LEASE, Attempted, lease_from, loop_time, send_claimed
+from mailing.reports.jobs import Attempted, loop_time, send_claimed
 from mailing.reports.render import Rendered, render
+from mailing.reports.repository import LEASE
 from mailing.reports.smtp import Accepted
 from mailing.reports.translations import Words, words_in
 from mailing.settings import Settings
@@ -64,7 +65,7 @@ async def send_report(sessions: Sessions, settings: Settings, day: date, *, now:
         period = await planning.day_on(session, settings, day, now=now)
         if period.ends > now:
             raise Invalid(FieldError("date", f"{day} is not over yet; --dry-run prints the report so far"))
-        claim = await repository.claim_day(session, period, lease=lease_from(now))
+        claim = await repository.claim_day(session, period, now=now)
         sent_at = None if claim else await repository.sent_at(session, day)
     if claim is None:
         return AlreadySent(day, sent_at) if sent_at else InProgress(day)

@@ -4,18 +4,17 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
 from mailing.database.rows import all_as, one_as
-from mailing.mailings.counts import totals
+from mailing.mailings.counts import counts_of, totals
 from mailing.reasons.codes import stored_reason
-from mailing.reports.figures import DayCounts, DayDelivery, Figures, Hour, MailingFigures, ReasonCount, StatusCounts
+from mailing.reports.figures import DayCounts, DayDelivery, Figures, Hour, MailingFigures, ReasonCount
 from mailing.reports.planning import period_of
 from mailing.reports.schedule import Day
 
@@ -92,7 +91,7 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime, rec
         day=day,
         taken_at=taken_at,
         mailings=[_mailing(row) for row in mailings.mappings()],
-        totals=StatusCounts(**asdict((await totals(session)).messages)),
+        totals=(await totals(session)).messages,
         reasons=[
             ReasonCount(row.status, stored_reason(row.reason_code, row.reason_params), row.messages) for row in reasons
         ],
@@ -107,7 +106,7 @@ def _mailing(row: RowMapping) -> MailingFigures:
         text=row["text"],
         status=row["status"],
         ended=DayCounts(**{name: row[f"day_{name}"] for name in DayCounts.__struct_fields__}),
-        totals=StatusCounts(**{name: row[name] for name in StatusCounts.__struct_fields__}),
+        totals=counts_of(row),
     )
 
 
@@ -124,26 +123,17 @@ class Claim(Struct, frozen=True):
         return self.period.date
 
 
-class Lease(Struct, frozen=True):
-    """The time of an attempt, which counts as failed until an outcome is recorded.
+LEASE = timedelta(minutes=6)
 
-    `pauses` follow the first, second … failure, the last one every later failure.
-    """
+# After the first, second … failure: 1, 2, 4 … 32 minutes, then an hour.
+_PAUSE = "least(interval '1 min' * 2 ^ least({failures} - 1, 6), interval '1 h')"
 
-    now: datetime
-    until: datetime
-    pauses: Sequence[timedelta]
-
-
-PROCESS_LOST = "the process that tried it was lost"
-
-# A claim. A process may die while it renders the report: the next attempt waits as after any other failure.
-_CLAIMED = """
+# A claim. An attempt counts as failed until its outcome is recorded: a process may die while it renders the report.
+_CLAIMED = f"""
     lease_until = :until, attempts = report.attempts + 1,
-    due_at = greatest(:until, CAST(:now AS timestamptz)
-                            + (CAST(:pauses AS interval[]))[least(report.attempts + 1, :pauses_known)]),
+    due_at = greatest(:until, CAST(:now AS timestamptz) + {_PAUSE.format(failures="(report.attempts + 1)")}),
     last_error = CASE WHEN report.lease_until IS NULL THEN report.last_error
-                      ELSE CAST(:lost AS text) END
+                      ELSE 'the process that tried it was lost' END
 """
 _OF_CLAIM = "report.day, report.zone, report.starts, report.ends, report.key, report.attempts, report.delivered_to"
 
@@ -160,34 +150,29 @@ _CLAIM_OLDEST = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def claim_oldest(session: AsyncSession, *, oldest: date, lease: Lease) -> Claim | None:
-    row = (await session.execute(_CLAIM_OLDEST, {"oldest": oldest, **_columns(lease)})).mappings().one_or_none()
-    return _claim(row) if row else None
+async def claim_oldest(session: AsyncSession, *, oldest: date, now: datetime) -> Claim | None:
+    return await _claim(session, _CLAIM_OLDEST, now, oldest=oldest)
 
 
 # missing or not planned → claimed, no matter when the next attempt is due. Index: the primary key.
 _CLAIM_DAY = text(f"""
     INSERT INTO report (day, zone, starts, ends, due_at, lease_until, attempts)
-    VALUES (:day, :zone, :starts, :ends, :until, :until, 1)
+    VALUES (:date, :zone, :starts, :ends, :until, :until, 1)
     ON CONFLICT (day) DO UPDATE SET {_CLAIMED}
     WHERE report.sent_at IS NULL AND (report.lease_until IS NULL OR report.lease_until <= :now)
     RETURNING {_OF_CLAIM}
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def claim_day(session: AsyncSession, period: Day, *, lease: Lease) -> Claim | None:
+async def claim_day(session: AsyncSession, period: Day, *, now: datetime) -> Claim | None:
     """Claim a day's report; a row that exists keeps its period."""
-    columns = {"day": period.date, "zone": period.zone, "starts": period.starts, "ends": period.ends}
-    row = (await session.execute(_CLAIM_DAY, {**columns, **_columns(lease)})).mappings().one_or_none()
-    return _claim(row) if row else None
+    return await _claim(session, _CLAIM_DAY, now, **asdict(period))
 
 
-def _columns(lease: Lease) -> dict[str, Any]:
-    return asdict(lease) | {"pauses_known": len(lease.pauses), "lost": PROCESS_LOST}
-
-
-def _claim(row: RowMapping) -> Claim:
-    return Claim(period=period_of(row), key=row["key"], attempts=row["attempts"], delivered_to=row["delivered_to"])
+async def _claim(session: AsyncSession, statement: TextClause, now: datetime, **values: object) -> Claim | None:
+    found = await session.execute(statement, values | {"now": now, "until": now + LEASE})
+    row = found.mappings().one_or_none()
+    return Claim(period_of(row), row["key"], row["attempts"], row["delivered_to"]) if row else None
 
 
 async def sent_at(session: AsyncSession, day: date) -> datetime | None:
@@ -210,27 +195,29 @@ _RECORD_SENT = text(f"""
 async def record_sent(
     session: AsyncSession, claim: Claim, *, at: datetime, delivered: Sequence[str], reason: str | None
 ) -> None:
-    given = {"day": claim.day, "at": at, "delivered": list(delivered), "reason": reason}
-    await session.execute(_RECORD_SENT, given)
+    values = {"day": claim.day, "at": at, "delivered": list(delivered), "reason": reason}
+    await session.execute(_RECORD_SENT, values)
 
 
 # claimed → missing, until the next attempt. An attempt that has lost its lease changes nothing.
 _RECORD_FAILURE = text(f"""
-    UPDATE report SET due_at = :due_at, lease_until = NULL, permanently_failed = :permanently_failed,
+    UPDATE report SET due_at = CAST(:at AS timestamptz) + {_PAUSE.format(failures="attempts")}, lease_until = NULL,
+        permanently_failed = :is_permanent,
         last_error = :reason,
         delivered_to = {_WITH_DELIVERED}
     WHERE day = :day AND attempts = :attempts AND sent_at IS NULL
 """)  # noqa: S608 - composed from a constant
 
 
-class Failure(Struct, frozen=True):
-    """A failed attempt. `delivered` are recipients that got it anyway; `refused`: a retry will not help."""
-
-    reason: str
-    due_at: datetime
-    delivered: Sequence[str] = ()
-    permanently_failed: bool = False
-
-
-async def record_failure(session: AsyncSession, claim: Claim, failure: Failure) -> None:
-    await session.execute(_RECORD_FAILURE, asdict(failure) | {"day": claim.day, "attempts": claim.attempts})
+async def record_failure(
+    session: AsyncSession,
+    claim: Claim,
+    *,
+    at: datetime,
+    reason: str,
+    delivered: Sequence[str] = (),
+    is_permanent: bool = False,
+) -> None:
+    """Record a failed attempt. `delivered` are recipients that got it anyway; `is_permanent`: a retry will not help."""
+    values = {"at": at, "reason": reason, "delivered": list(delivered), "is_permanent": is_permanent}
+    await session.execute(_RECORD_FAILURE, values | {"day": claim.day, "attempts": claim.attempts})

@@ -9,8 +9,8 @@ from functools import cache
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from mailing.mailings.counts import Counts
 from mailing.mailings.states import MailingStatus
-from mailing.reports.figures import StatusCounts
 from mailing.translations import _, pgettext, translations
 
 
@@ -69,7 +69,7 @@ def words_in(language: str) -> Words:
     mailing_statuses = (*MailingStatus, pgettext("mailing", "deleted"))
     return Words(
         language=language,
-        statuses={status: catalogue.gettext(status) for status in StatusCounts.__struct_fields__},
+        statuses={status: catalogue.gettext(status) for status in Counts.__struct_fields__},
         meanings={status: catalogue.gettext(meaning) for status, meaning in _MEANINGS.items()},
         mailing_statuses={status: str(catalogue.pgettext("mailing", status)) for status in mailing_statuses},
         **{field.name: catalogue.gettext(field.default) for field in fields(Words) if field.default is not NODEFAULT},

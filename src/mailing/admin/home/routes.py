@@ -9,7 +9,7 @@ from mailing.admin.guards import POLLING_VIEWER, VIEWER
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.repository import read
 from mailing.job_queue.inspection import job_counts, live_workers
-from mailing.reports.delivery_log import last_and_next
+from mailing.reports.delivery_log import last_sent_at, next_report
 from mailing.settings import Settings
 from mailing.statistics.latency import recent_calls
 from mailing.statistics.mailing_list import open_mailings
@@ -42,7 +42,8 @@ async def _read_overview(settings: Settings, sessions: Sessions) -> polling.Part
             "workers": await live_workers(session),
             "jobs": sum(jobs.count for jobs in ready),
             "oldest_job_s": max((jobs.age_s for jobs in ready), default=0.0),
-            "report": await last_and_next(session, settings, now=state.now),
+            "report_sent_at": await last_sent_at(session),
+            "next_report": await next_report(session, settings, now=state.now),
             "mailings": await open_mailings(session),
         }
     return polling.Part("home/overview.html", values, INTERVAL_S)

@@ -17,7 +17,7 @@ from mailing.database.clock import database_now
 from mailing.database.engine import transaction
 from mailing.errors import Invalid, NotFound
 from mailing.reports import on_demand, planning
-from mailing.reports.delivery_log import last_and_next, last_reports, report_of
+from mailing.reports.delivery_log import last_reports, next_report, report_of
 from mailing.reports.render import Rendered
 from mailing.reports.schedule import Day as Period
 from mailing.reports.smtp import recipients_of
@@ -48,7 +48,7 @@ async def list_(request: AnyRequest, session: Session, viewer: CurrentViewer, st
         request,
         "reports/list.html",
         reports=await last_reports(session, state.settings, now=now),
-        coming=(await last_and_next(session, state.settings, now=now)).next,
+        coming=await next_report(session, state.settings, now=now),
         today=running.date,
         zone=state.settings.report_timezone,
         **_label_values(state, viewer, now),
