@@ -15,7 +15,6 @@ from mailing.access.api_keys import KeyCache
 from mailing.access.rate_limit import RateLimiter
 from mailing.access.state import AccessState
 from mailing.admin.routes import admin
-from mailing.admin.single_flight import AdminState, SingleFlight
 from mailing.clients.routes import clients
 from mailing.database import engine as engine_
 from mailing.database.engine import autocommit_sessions, create_engine
@@ -28,7 +27,7 @@ from mailing.mailings.action_routes import ActionController, preview_mailing, re
 from mailing.mailings.after_restore import wake_started
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
-from mailing.metrics.routes import MetricsCache, MetricsState, metrics
+from mailing.metrics.routes import MetricsState, ProcessMetrics, metrics
 from mailing.observability import tracing
 from mailing.receipts.routes import ProviderRequests
 from mailing.receipts.serving import ReceiptState, receipt_desk
@@ -48,6 +47,7 @@ from mailing.web.problems import EXCEPTION_HANDLERS
 from mailing.web.request_log import RequestLog
 from mailing.web.responses import StructResponse
 from mailing.web.server import BodyTimeout
+from mailing.web.single_flight import SingleFlight
 from mailing.web.state import ApiRequest, state_as
 from mailing.web.static_files import static_files
 
@@ -102,14 +102,14 @@ def build_app() -> Litestar:
     return app
 
 
-class ApiState(AccessState, AdminState, HealthState, LimitsState, MetricsState, ReceiptState):
+class ApiState(AccessState, HealthState, LimitsState, MetricsState, ReceiptState):
     """All that one API process holds."""
 
 
 def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     app.state = state = ApiState()
     state.settings = settings
-    state.metrics = MetricsCache()
+    state.metrics = ProcessMetrics()
     state.provider = provider_of(settings)
     state.concurrency_limits = concurrency_limits()
     state.single_flight = SingleFlight()

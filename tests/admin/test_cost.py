@@ -3,7 +3,7 @@
 import pytest
 from litestar import Litestar
 
-from mailing.admin.single_flight import SingleFlight
+from mailing.web.single_flight import SingleFlight
 from support.admin import Browser
 from support.database import Database
 from support.query_plans import executed

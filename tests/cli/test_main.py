@@ -15,12 +15,11 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from mailing.cli.database import require_schema
 from mailing.cli.main import COMMANDS, cli
 from mailing.database.migrations import migrate
+from mailing.database.schema import require_schema
 from mailing.errors import Conflict, Invalid
 from mailing.process.ports import free_port
-from mailing.settings import Settings
 from support import commands
 from support.database import Database
 from support.postgres import url_of
@@ -230,8 +229,7 @@ def test_a_process_refuses_a_schema_that_is_not_its_own(database_url: str, tmp_p
 
 async def test_a_process_told_to_wait_starts_once_the_schema_is_there(database_url: str, db: Database) -> None:
     await migrate(db.engine, "base")
-    settings = Settings(database_url=database_url)
-    waiting = asyncio.create_task(require_schema(settings, wait_s=30))
+    waiting = asyncio.create_task(require_schema(database_url, wait_s=30))
     await asyncio.sleep(0.7)
     assert not waiting.done()
     await migrate(db.engine)

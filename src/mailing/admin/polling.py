@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.admin.pages import page, render
-from mailing.admin.single_flight import single_flight
 from mailing.admin.viewer import Viewer, viewer_of
 from mailing.database.engine import Sessions
 from mailing.web.state import AnyRequest, state_of
@@ -36,7 +35,8 @@ class Part(Struct, frozen=True):
 
 async def shared(request: AnyRequest, key: object, reader: Callable[[Sessions], Coroutine[Any, Any, Part]]) -> Part:
     """Read a part, or take the one that another request reads or has just read."""
-    return await single_flight(request).read(key, partial(reader, state_of(request).sessions), cache_s=CACHE_S)
+    state = state_of(request)
+    return await state.single_flight.read(key, partial(reader, state.sessions), cache_s=CACHE_S)
 
 
 def full_page(request: AnyRequest, template: str, part: Part, **values: Any) -> Response[str]:  # noqa: ANN401 - as `page` takes them

@@ -2,9 +2,9 @@
 
 import click
 
-from mailing.cli.database import engine_of
 from mailing.cli.options import example
 from mailing.cli.runtime import configured, run
+from mailing.database.engine import open_engine
 from mailing.database.migrations import migrate as upgrade
 
 
@@ -14,7 +14,7 @@ def migrate() -> None:
     settings = configured("database_url")
 
     async def work() -> None:
-        async with engine_of(settings) as engine:
+        async with open_engine(str(settings.database_url), application="mailing-cli") as engine:
             await upgrade(engine)
 
     run(work())

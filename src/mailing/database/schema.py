@@ -1,10 +1,18 @@
 """Check that the schema is the one this version needs."""
 
+import asyncio
+import time
 from functools import cache
 from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from mailing.database.engine import open_engine
+from mailing.database.errors import DATABASE_ERRORS
+from mailing.errors import MailingError
+
+CHECK_INTERVAL_S = 0.1  # while a process waits for its database: one refused connection costs a millisecond
 
 _PACKAGE = Path(__file__).parents[1]
 # in the wheel the migrations are in the package, in the repository beside src
@@ -27,6 +35,23 @@ async def schema_fault(engine: AsyncEngine, *, migrate: str = "mailing migrate")
     if found in known_revisions():
         return f"the database's schema {found} is older than {needed}, which this program needs; run {migrate}"
     return newer_schema(found)
+
+
+async def require_schema(database_url: str, *, migrate: str = "mailing migrate", wait_s: float = 0) -> None:
+    """Wait for the database and this version's schema. Raise the reason if either is missing after `wait_s`."""
+    give_up_at = time.monotonic() + wait_s
+    async with open_engine(database_url, application="mailing-cli") as engine:
+        while True:
+            try:
+                fault = await schema_fault(engine, migrate=migrate)
+                if fault is None:
+                    return
+                missing: Exception = MailingError(fault)
+            except DATABASE_ERRORS as error:
+                missing = error
+            if time.monotonic() >= give_up_at:
+                raise missing
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
 
 def newer_schema(found: str) -> str:

@@ -1,8 +1,8 @@
 """`/metrics`: the whole service, read from the database at most every MAX_AGE_S, and this API process."""
 
 import asyncio
-import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from litestar import Response, get
@@ -27,27 +27,17 @@ MAX_AGE_S: Final = 5.0
 READ_TIMEOUT_S: Final = 3.0
 
 
-class MetricsCache:
-    """The metrics of one API process, with a cached reading of the service's."""
+class ProcessMetrics:
+    """The metrics of one API process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self.requests = RequestMetrics(self.registry)
         ProcessCollector(registry=self.registry)
-        self._service: list[Metric] | None = None
-        self._read_at = float("-inf")
-        self._reading = asyncio.Lock()
-
-    async def service(self, sessions: Sessions, *, with_receipts: bool) -> list[Metric] | None:
-        """Return metrics at most MAX_AGE_S old, read once for all scrapes. None: the database does not answer."""
-        async with self._reading:
-            if time.monotonic() - self._read_at > MAX_AGE_S:
-                self._service = await _read(sessions, with_receipts=with_receipts)
-                self._read_at = time.monotonic()
-            return self._service
 
 
 async def _read(sessions: Sessions, *, with_receipts: bool) -> list[Metric] | None:
+    """Read the metrics of the service. None: the database does not answer."""
     try:
         async with asyncio.timeout(READ_TIMEOUT_S), transaction(sessions) as session:
             return await families(session, with_receipts=with_receipts)
@@ -57,7 +47,7 @@ async def _read(sessions: Sessions, *, with_receipts: bool) -> list[Metric] | No
 
 
 class MetricsState(AppState):
-    metrics: MetricsCache
+    metrics: ProcessMetrics
 
 
 class Page(Collector):
@@ -84,7 +74,8 @@ def _pool(engine: AsyncEngine, reads: ReadPool) -> Metric:
 @get("/metrics", include_in_schema=False)
 async def metrics(request: AnyRequest, state: MetricsState) -> Response[bytes]:
     """Expose metrics without authentication: they contain no name, phone or text."""
-    service = await state.metrics.service(state.sessions, with_receipts=state.receipts_expected)
+    reader = partial(_read, state.sessions, with_receipts=state.receipts_expected)
+    service = await state.single_flight.read("metrics", reader, cache_s=MAX_AGE_S)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     headers = {"Content-Type": content_type, "Cache-Control": "no-store"}
     return Response(encode(Page(service, state)), headers=headers)

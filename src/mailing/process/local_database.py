@@ -23,10 +23,10 @@ async def require_database(settings: Settings, *, echo: Echo) -> AsyncIterator[s
 
     Raise MailingError if there is none, or its schema belongs to another version.
     """
-    from mailing.process.preparation import require_schema  # noqa: PLC0415 - see above
+    from mailing.database.schema import require_schema  # noqa: PLC0415 - see above
 
     if settings.database_url:
-        await require_schema(settings.database_url, migrate="mailing migrate")
+        await require_schema(settings.database_url)
         yield settings.database_url
         return
     if not embedded_postgres.exists(data_dir_of(settings)):

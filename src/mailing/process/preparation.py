@@ -3,14 +3,6 @@
 from mailing.access import users
 from mailing.database.engine import open_engine, sessions
 from mailing.database.schema import schema_fault
-from mailing.errors import MailingError
-
-
-async def require_schema(database_url: str, *, migrate: str) -> None:
-    """Raise MailingError if the schema belongs to another version. `migrate` is the command to suggest."""
-    async with open_engine(database_url, application="mailing-cli") as engine:
-        if fault := await schema_fault(engine, migrate=migrate):
-            raise MailingError(fault)
 
 
 async def upgrade_schema(database_url: str) -> None:

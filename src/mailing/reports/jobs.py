@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import failpoints
 from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
-from mailing.database.errors import DATABASE_ERRORS
+from mailing.database.errors import DATABASE_ERRORS, cause
 from mailing.gateway.providers import receipts_expected
 from mailing.observability import log
 from mailing.reports import planning, repository, smtp
@@ -104,8 +104,7 @@ async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now:
 
 def _reason_of(error: Exception) -> str:
     """Describe an exception by its type and function only: its message may contain data from the database."""
-    cause = getattr(error, "orig", None) or error
-    kind = type(cause.__cause__ or cause).__name__
+    kind = type(cause(error)).__name__
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if PACKAGE_DIR in frame.filename]
     place = f" in {places[-1].name}" if places else ""
     return f"the report could not be rendered: {kind}{place}; see the log of the process"

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database import connections
+from mailing.database.errors import cause
 from mailing.database.schema import is_current
 from mailing.job_queue.inspection import can_enqueue
 from mailing.observability import log
@@ -94,7 +95,8 @@ async def _check_in_time(engine: AsyncEngine) -> NotReady | None:
             return _no_database(f"The database did not answer within {TIMEOUT_S} s.")
         return checking.result()
     except (SQLAlchemyError, *connections.DRIVER_ERRORS) as error:
-        return _no_database(f"The connection failed: {_cause(error)}.")
+        kind = type(cause(error)).__name__  # such as TooManyConnectionsError; its text may name users and databases
+        return _no_database(f"The connection failed: {kind}.")
     finally:
         checking.cancel()  # not awaited: SQLAlchemy takes 2 s longer to abandon a frozen connection
 
@@ -112,9 +114,3 @@ def _no_database(detail: str) -> NotReady:
         detail=detail,
         remedy="Check that PostgreSQL runs and that MAILING_DATABASE_URL is right. Run mailing doctor for details.",
     )
-
-
-def _cause(error: Exception) -> str:
-    """Return the name of the driver's error, such as TooManyConnectionsError. Its text may name users and databases."""
-    cause: BaseException = getattr(error, "orig", None) or error
-    return type(cause.__cause__ or cause).__name__

@@ -16,6 +16,7 @@ from mailing.database.engine import Sessions
 from mailing.database.reachability import Reachability
 from mailing.database.read_pool import ReadPool
 from mailing.settings import Settings
+from mailing.web.single_flight import SingleFlight
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 AnyRequest = Request[Any, Any, Any]
@@ -34,6 +35,7 @@ class AppState(State):
     exporting: Sessions
     export_turn: asyncio.Lock
     receipts_expected: bool
+    single_flight: SingleFlight
 
 
 S = TypeVar("S", bound=AppState)

@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.admin.guards import VIEWER
 from mailing.admin.language import instant
 from mailing.admin.pages import HEADERS, HTML, page
-from mailing.admin.single_flight import single_flight
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.database.clock import database_now
 from mailing.database.engine import transaction
@@ -111,7 +110,7 @@ async def _rendered(request: AnyRequest, day: date, language: str) -> Rendered:
         now = await database_now(session)
         await _period(session, state, day, now=now)
     counted = partial(on_demand.rendered_report, state.sessions, state.settings, day, now=now, words=words_in(language))
-    return await single_flight(request).read(("report", day, language), counted, cache_s=CACHE_S)
+    return await state.single_flight.read(("report", day, language), counted, cache_s=CACHE_S)
 
 
 reports = Router("/reports", route_handlers=[list_, read, mail, table])

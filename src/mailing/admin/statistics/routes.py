@@ -9,7 +9,6 @@ from mailing.admin.charts import Segment, columns, segments
 from mailing.admin.guards import VIEWER
 from mailing.admin.mailings.detail import BAR
 from mailing.admin.pages import page
-from mailing.admin.single_flight import single_flight
 from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.counts import Counts, totals
@@ -27,8 +26,9 @@ CACHE_S = 5
 
 @get("/statistics", guards=VIEWER)
 async def statistics_page(request: AnyRequest, session: Session, cursor: Cursor = None) -> Response[str]:
-    reader = partial(_read_totals, state_of(request).sessions)
-    totals_of_all = await single_flight(request).read("statistics", reader, cache_s=CACHE_S)
+    state = state_of(request)
+    reader = partial(_read_totals, state.sessions)
+    totals_of_all = await state.single_flight.read("statistics", reader, cache_s=CACHE_S)
     rows = await newest_mailings(session, before=decode_cursor(cursor) or MAX_ID, limit=PAGE_SIZE)
     listed = pagination.page(rows, PAGE_SIZE)
     return page(

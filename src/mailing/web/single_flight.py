@@ -5,8 +5,6 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
-from mailing.web.state import AnyConnection, AppState, state_as
-
 T = TypeVar("T")
 
 
@@ -29,11 +27,3 @@ class SingleFlight:
 
 def _failed(read: asyncio.Task[Any]) -> bool:
     return read.done() and (read.cancelled() or read.exception() is not None)
-
-
-class AdminState(AppState):
-    single_flight: SingleFlight
-
-
-def single_flight(connection: AnyConnection) -> SingleFlight:
-    return state_as(AdminState, connection.app).single_flight
