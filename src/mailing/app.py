@@ -35,7 +35,7 @@ from mailing.restore.witness import witnessing
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
 from mailing.web.allowed_hosts import AllowedHosts
-from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, LimitsState, limit_concurrency
+from mailing.web.concurrency_limits import ConcurrencyLimit, LimitsState, limit_concurrency
 from mailing.web.header_limits import HeaderLimits
 from mailing.web.health import HealthState, Readiness, health
 from mailing.web.host_names import hosts_of
@@ -175,8 +175,7 @@ async def authorize(request: ApiRequest) -> Response[bytes] | None:
     """Run all guards of the API. As Litestar guards, each would copy the handler."""
     await require_key(request)
     known_parameters_only(request, request.route_handler)
-    if CONCURRENCY_LIMIT in request.route_handler.opt:
-        await limit_concurrency(request, request.route_handler)
+    await limit_concurrency(request, request.route_handler)
     return await replay_or_begin(request)
 
 

@@ -14,6 +14,7 @@ from mailing.access.roles import Role
 from mailing.access.sessions import User, user_of
 from mailing.admin.kept_forms import Fields, typed_fields
 from mailing.database.engine import transaction
+from mailing.web.concurrency_limits import limit_concurrency
 from mailing.web.parameters import SAFE
 from mailing.web.state import AnyConnection, state_of
 
@@ -30,7 +31,7 @@ class SignInRequired(Exception):
 
 @dataclass(frozen=True)
 class RoleGuard:
-    """A Litestar guard. `role` is None for public pages.
+    """A Litestar guard, which also acquires the route's concurrency limit. `role` is None for public pages.
 
     `passive`: the request comes from the page itself, not from its user, so it does not keep the session alive.
     """
@@ -46,6 +47,7 @@ class RoleGuard:
             raise SignInRequired(await typed_fields(connection, handler.opt))
         if user.role < self.role:
             raise PermissionDeniedException(f"This needs the role {self.role}.")
+        await limit_concurrency(connection, handler)
 
 
 # The guards of a route: each names one of these.

@@ -33,7 +33,6 @@ from mailing.web.validation import given_fields
 
 # By the primary key, and by client_phone_unique.
 _READ = f"SELECT {COLUMNS} FROM client WHERE id = $1"  # noqa: S608 - its own constant
-_GET = text(f"SELECT {COLUMNS} FROM client WHERE id = :id")  # noqa: S608 - its own constant
 _WITH_PHONE = text(f"SELECT {COLUMNS} FROM client WHERE phone = :phone")  # noqa: S608 - its own constant
 
 
@@ -42,14 +41,6 @@ async def read_client(reads: ReadPool, client_id: int) -> ClientOut:
     if not found:
         raise _missing(client_id)
     return found[0]
-
-
-async def get_client(session: AsyncSession, client_id: int) -> ClientOut:
-    """Read a client, as `read_client`, within a session."""
-    client = first_as(ClientOut, await session.execute(_GET, {"id": client_id}))
-    if client is None:
-        raise _missing(client_id)
-    return client
 
 
 async def client_with_phone(session: AsyncSession, phone: str) -> ClientOut | None:

@@ -21,7 +21,7 @@ from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResu
 from mailing.clients.tag import normalised_tag
 from mailing.errors import FieldError, Invalid
 from mailing.reasons.refusals import MAX_TAG_LENGTH, PHONE_RULE, TAG_RULE
-from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ReleaseLimits
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ReleaseLimits, limited
 from mailing.web.idempotency import Idempotency, post
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
@@ -214,8 +214,7 @@ async def import_clients(request: AnyRequest, session: Session, caller: Caller) 
     "/export",
     summary="Export clients as CSV",
     media_type="text/csv",
-    opt={CONCURRENCY_LIMIT: "exports"},
-    middleware=[ReleaseLimits],
+    **limited("exports"),
     responses={
         200: ResponseSpec(str, description="All clients, by id", media_type="text/csv", generate_examples=False)
     },

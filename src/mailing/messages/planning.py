@@ -13,7 +13,7 @@ from mailing.messages.ending import end, ended_status
 from mailing.messages.filters import IS_SELECTED, IS_UNSELECTED
 from mailing.messages.former_phones import HAS_FORMER
 from mailing.messages.low_watermark import PENDING
-from mailing.messages.rescheduling import SendWindow, window_columns
+from mailing.messages.rescheduling import WINDOWS, SendWindow, window_columns
 from mailing.messages.states import MessageStatus
 from mailing.reasons.codes import ReasonCode
 
@@ -106,10 +106,7 @@ _PLAN = text(f"""
             ORDER BY {{order}}
         ) numbered ORDER BY message_id
     ) n LEFT JOIN (
-        SELECT *, opens_at IS NULL AS never
-        FROM unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
-                    CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))
-            AS z (timezone, opens_at, closes_at, reason_code, reason_params)
+        SELECT *, opens_at IS NULL AS never FROM {WINDOWS}
     ) o ON o.timezone = n.timezone
     {{on_conflict}}
 """)  # noqa: S608 - composed from a constant

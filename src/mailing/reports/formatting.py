@@ -89,6 +89,12 @@ def omitted_note(figures: Figures, words: Words) -> str:
     return words.more.format(mailings=grouped(number), messages=grouped(messages))
 
 
+def busiest_note(figures: Figures, words: Words) -> str:
+    """Name the busiest hour; empty if no message ended."""
+    peak = next((each for each in figures.hours if each.sent + each.not_sent == figures.busiest_hour), None)
+    return words.busiest.format(hour=hour(figures, peak.number), messages=grouped(figures.busiest_hour)) if peak else ""
+
+
 def progress(mailing: MailingFigures, words: Words) -> str:
     """Describe a mailing's state and its unsent messages."""
     totals = mailing.totals

@@ -14,27 +14,7 @@ COLOURS = {"sent": "#1d8b50", "failed": "#d84638", "expired": "#a86c0a", "unknow
 
 
 def render_html(figures: Figures, words: Words, *, title: str) -> str:
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            figures=figures,
-            words=words,
-            colours=COLOURS,
-            title=title,
-            weekday=formatting.weekday(figures.day.date, words),
-            date=formatting.day_in_words(figures.day.date, words),
-            is_over=formatting.is_over(figures),
-            span=formatting.span_in_utc(figures, words),
-            period_note=formatting.period_note(figures, words),
-            delivery_note=formatting.delivery_note(figures, words),
-            busiest=_busiest(figures, words),
-            chart=chart_of(figures),
-            mailings=formatting.top_mailings(figures),
-            omitted_note=formatting.omitted_note(figures, words),
-            totals_title=words.altogether.format(moment=formatting.moment(figures.taken_at, figures.day.zone)),
-        )
-    )
+    return _environment().get_template("report.html").render(figures=figures, words=words, title=title)
 
 
 @cache
@@ -46,21 +26,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {
-        "by_status": lambda counts: formatting.by_status(counts).items(),
-        "excerpt": formatting.excerpt,
-        "grouped": formatting.grouped,
-        "progress": formatting.progress,
-        "shares": shares,
-        "reason_in_words": formatting.reason_in_words,
-    }
+    environment.globals |= {"formatting": formatting, "chart_of": chart_of, "shares": shares, "colours": COLOURS}
     return environment
-
-
-def _busiest(figures: Figures, words: Words) -> str:
-    peak = next((each for each in figures.hours if each.sent + each.not_sent == figures.busiest_hour), None)
-    if peak is None:
-        return ""
-    return words.busiest.format(
-        hour=formatting.hour(figures, peak.number), messages=formatting.grouped(figures.busiest_hour)
-    )

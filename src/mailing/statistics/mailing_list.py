@@ -2,24 +2,24 @@
 
 from datetime import datetime
 
-from msgspec import Struct
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.mailings.counts import COLUMNS, Counts, counts_of
+from mailing.mailings.counts import COLUMNS, Counts
 from mailing.mailings.states import MailingStatus
 
 MAX_OPEN = 50
 EXCERPT_LENGTH = 100  # characters of the text, enough to recognise the mailing; a page may cut it further
 
 
-class MailingSummary(Struct, frozen=True):
+class MailingSummary(Counts):
+    """A mailing and its counts."""
+
     id: int
     excerpt: str
     status: MailingStatus
     starts_at: datetime
     ends_at: datetime
-    counts: Counts
 
 
 _LINES = f"""
@@ -64,11 +64,4 @@ def spellings(words: str) -> list[str]:
 
 
 def _summary(row: RowMapping) -> MailingSummary:
-    return MailingSummary(
-        id=row["id"],
-        excerpt=row["excerpt"],
-        status=MailingStatus(row["status"]),
-        starts_at=row["starts_at"],
-        ends_at=row["ends_at"],
-        counts=counts_of(row),
-    )
+    return MailingSummary(**{**row, "status": MailingStatus(row["status"])})

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -58,7 +58,9 @@ class LimitsState(AppState):
 
 
 async def limit_concurrency(connection: AnyConnection, handler: BaseRouteHandler) -> None:
-    """Acquire the handler's limit. A guard, after the one that sets the caller."""
+    """Acquire the handler's limit, if it has one. Call it after the caller is known."""
+    if CONCURRENCY_LIMIT not in handler.opt:
+        return
     limit = state_as(LimitsState, connection.app).concurrency_limits[handler.opt[CONCURRENCY_LIMIT]]
     release = limit.acquire(str(connection.scope["user"]), _length(connection))
     connection.scope["state"].setdefault(_RELEASES, []).append(release)
@@ -87,6 +89,11 @@ class ReleaseLimits:
         finally:
             for release in scope["state"].pop(_RELEASES, ()):
                 release()
+
+
+def limited(name: str) -> dict[str, Any]:
+    """Return the arguments of a route that give it this limit."""
+    return {"opt": {CONCURRENCY_LIMIT: name}, "middleware": [ReleaseLimits]}
 
 
 class _TimedSend:

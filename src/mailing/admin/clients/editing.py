@@ -12,7 +12,7 @@ from mailing.admin.guards import EDITOR
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import errors_of, overtaken, page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer, viewer_of
-from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, name_phone_owner
+from mailing.clients.repository import ClientRepository, PhoneTaken, name_phone_owner, read_client
 from mailing.clients.timezone import selectable
 from mailing.errors import Conflict, Invalid
 from mailing.messages.queries import counts_of_client
@@ -45,8 +45,8 @@ async def create(request: AnyRequest, session: Session, viewer: CurrentViewer, c
 
 
 @get("/{client_id:int}/edit", guards=EDITOR)
-async def edit(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
-    client = await get_client(session, client_id)
+async def edit(request: AnyRequest, client_id: FromPath[Id]) -> Response[str]:
+    client = await read_client(state_of(request).reads, client_id)
     return _form(request, form_values(client), client_id=client_id)
 
 
@@ -101,7 +101,7 @@ def _errors_of(viewer: Viewer, refused: Invalid | Conflict) -> dict[str, str]:
 
 @get("/{client_id:int}/delete", guards=EDITOR)
 async def ask(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
-    client = await get_client(session, client_id)
+    client = await read_client(state_of(request).reads, client_id)
     counts = await counts_of_client(session, client_id)
     unsent = counts.get(MessageStatus.pending, 0) + counts.get(MessageStatus.sending, 0)
     kept = sum(counts.values()) - unsent

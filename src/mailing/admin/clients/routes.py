@@ -16,15 +16,15 @@ from mailing.admin.guards import EDITOR, VIEWER
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, viewer_of
 from mailing.clients import csv_transfer
-from mailing.clients.repository import get_client
+from mailing.clients.repository import read_client
 from mailing.clients.routes import csv_file
 from mailing.clients.search import FIRST, SearchCursor, SearchPage, known_values, search_clients
 from mailing.clients.suppression import suppression_of
 from mailing.events.history import latest_events
 from mailing.messages.queries import messages_of_client
-from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ReleaseLimits, limit_concurrency
+from mailing.web.concurrency_limits import limited
 from mailing.web.parameters import MAX_ID, Id, Session
-from mailing.web.state import AnyRequest, AppState
+from mailing.web.state import AnyRequest, AppState, state_of
 
 PAGE_SIZE = 50
 MAX_VALUES = 500  # of a filter to choose from
@@ -82,7 +82,7 @@ def _address(typed: Mapping[str, str], place: SearchCursor) -> str:
 
 @get("/{client_id:int}", guards=VIEWER)
 async def read(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
-    client = await get_client(session, client_id)
+    client = await read_client(state_of(request).reads, client_id)
     before = request.query_params.get("before", "")
     below = min(int(before), MAX_ID) if before.isascii() and before.isdigit() and len(before) < 20 else MAX_ID
     language = viewer_of(request).language
@@ -101,7 +101,7 @@ async def read(request: AnyRequest, session: Session, client_id: FromPath[Id]) -
     )
 
 
-@get("/export", guards=[*EDITOR, limit_concurrency], opt={CONCURRENCY_LIMIT: "exports"}, middleware=[ReleaseLimits])
+@get("/export", guards=EDITOR, **limited("exports"))
 async def export(state: AppState) -> Stream:
     """Everybody's phone at once: not for those who only look."""
     return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")

@@ -23,7 +23,7 @@ from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import transaction
 from mailing.errors import Invalid
 from mailing.reasons.refusals import RefusalCode, refused_field
-from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ReleaseLimits, limit_concurrency
+from mailing.web.concurrency_limits import limited
 from mailing.web.parameters import Caller, Id, Session
 from mailing.web.state import AnyRequest, AppState
 
@@ -37,13 +37,7 @@ async def choose(request: AnyRequest, session: Session) -> Response[str]:
     return await _upload_page(request, session, error="", status=200)
 
 
-@post_form(
-    "/upload",
-    guards=[*EDITOR, limit_concurrency],
-    opt={CONCURRENCY_LIMIT: "imports"},
-    middleware=[ReleaseLimits],
-    request_max_body_size=MAX_BODY_BYTES,
-)
+@post_form("/upload", guards=EDITOR, request_max_body_size=MAX_BODY_BYTES, **limited("imports"))
 async def send(
     request: AnyRequest, session: Session, viewer: CurrentViewer, state: AppState, caller: Caller
 ) -> Response[Any]:
@@ -128,12 +122,7 @@ async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[I
     return redirect("/admin/clients/upload", notice=viewer.gettext("The file was discarded; nothing was imported."))
 
 
-@get(
-    "/uploads/{upload_id:int}/verdict",
-    guards=[*EDITOR, limit_concurrency],
-    opt={CONCURRENCY_LIMIT: "exports"},
-    middleware=[ReleaseLimits],
-)
+@get("/uploads/{upload_id:int}/verdict", guards=EDITOR, **limited("exports"))
 async def verdict(session: Session, viewer: CurrentViewer, state: AppState, upload_id: FromPath[Id]) -> Stream:
     upload = await repository.get_upload(session, upload_id)
     rows = rejected_rows_csv(state.exporting, upload.id, language=viewer.language)

@@ -61,8 +61,8 @@ def _rate(given: str) -> float | None:
 async def confirm_stop(request: AnyRequest, session: Session) -> Response[str]:
     """Ask for confirmation, with the number of messages that the stop would hold back."""
     running = [line for line in await open_mailings(session) if line.status is MailingStatus.running]
-    waiting = sum(line.counts.pending for line in running)
-    in_calls = sum(line.counts.sending for line in running)
+    waiting = sum(line.pending for line in running)
+    in_calls = sum(line.sending for line in running)
     return page(request, "gateway/stop.html", mailings=len(running), waiting=waiting, in_calls=in_calls)
 
 

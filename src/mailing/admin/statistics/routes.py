@@ -35,7 +35,7 @@ async def statistics_page(request: AnyRequest, session: Session, cursor: Cursor 
         request,
         "statistics/page.html",
         **totals_of_all,
-        rows=[(row, bar_of(row.counts)) for row in listed.items],
+        rows=[(row, bar_of(row)) for row in listed.items],
         next_page=f"/admin/statistics?cursor={listed.next_cursor}" if listed.next_cursor else "",
         first_page="/admin/statistics" if cursor else "",
     )
