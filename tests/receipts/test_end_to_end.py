@@ -70,7 +70,7 @@ async def through(provider: str, settings: Settings, db: Database, **behaviour: 
                 working(settings),
                 httpx.AsyncClient(base_url=f"{base}/mailing/api", headers=headers, verify=NO_TLS, timeout=30) as api,
             ):
-                yield ApiCaller(api, db.sessions)
+                yield ApiCaller(api, db)
 
 
 async def delivery(campaign: ApiCaller, mailing_id: int) -> dict[str, int]:
@@ -92,7 +92,7 @@ async def test_every_message_of_a_mailing_is_reported_once_and_by_its_strongest_
 
         await campaign.until(all_reported)
         found = await delivery(campaign, mailing_id)
-        rows = await campaign.rows("SELECT state, count(*) FROM receipt GROUP BY 1")
+        rows = await campaign.db.run("SELECT state, count(*) FROM receipt GROUP BY 1")
         assert dict(rows) == {
             state: found[name] for state, name in ((2, "undelivered"), (3, "delivered")) if found[name]
         }
@@ -108,9 +108,9 @@ async def test_a_call_without_an_answer_is_resolved_by_its_receipt(settings: Set
         assert await campaign.finished(mailing_id)
         await campaign.shows(mailing_id, planned=10, sent=10)
         assert await delivery(campaign, mailing_id) == {"delivered": 10, "undelivered": 0, "awaited": 0}
-        by = await campaign.rows("SELECT DISTINCT actor FROM event WHERE kind = 'message.resolved'")
+        by = await campaign.db.run("SELECT DISTINCT actor FROM event WHERE kind = 'message.resolved'")
         assert by == [("receipt",)]
-        assert await campaign.value("SELECT count(*) FROM attempt") == 10
+        assert await campaign.db.value("SELECT count(*) FROM attempt") == 10
 
 
 async def test_a_phone_that_replies_stop_is_opted_out(settings: Settings, db: Database) -> None:
@@ -161,7 +161,7 @@ async def test_of_a_mailing_whose_every_second_receipt_is_lost_all_say_what_is_k
         assert f"Delivered {60 - len(lost)} / 60" in await _page(campaign, f"mailings/{mailing_id}")
         assert "Delivery no receipt came" in await _page(campaign, f"messages/{lost[0]}")
         kannel = replace(settings, gateway_provider="kannel", public_url="http://127.0.0.1")
-        sent_at = await campaign.value("SELECT min(finished_at) FROM message")
+        sent_at = await campaign.db.value("SELECT min(finished_at) FROM message")
         report = await text_of_report(db.sessions, kannel, sent_at.date(), now=datetime.now(UTC))
         assert f"{60 - len(lost)} of 60 sent; not delivered 0, without a receipt {len(lost)}" in " ".join(
             report.split()
@@ -170,7 +170,7 @@ async def test_of_a_mailing_whose_every_second_receipt_is_lost_all_say_what_is_k
 
 async def _page(campaign: ApiCaller, path: str) -> str:
     """Return what a viewer reads."""
-    async with transaction(campaign.sessions) as session:
+    async with transaction(campaign.db.sessions) as session:
         found = await session.execute(text("SELECT id FROM user_account WHERE name = 'viewer'"))
         user_id = found.scalar() or await add_user(session, "viewer", Role.VIEWER)
         token = await open_session(session, user_id, address="127.0.0.1", agent="tests")

@@ -33,4 +33,4 @@ def settings(settings: Settings, sandbox: Sandbox) -> Settings:
 
 @pytest.fixture
 def campaign(api: httpx.AsyncClient, db: Database, settings: Settings, sandbox: Sandbox) -> Campaign:
-    return Campaign(api, db.sessions, settings, sandbox)
+    return Campaign(api, db, settings, sandbox)

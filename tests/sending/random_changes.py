@@ -49,11 +49,11 @@ class People:
         """Of the mailing's filter; none means all."""
 
     async def settle_in(self, count: int) -> None:
-        await self._campaign.rows("DELETE FROM client")  # of an earlier round
-        await self._campaign.rows("DELETE FROM suppression")  # their phones come back
+        await self._campaign.db.run("DELETE FROM client")  # of an earlier round
+        await self._campaign.db.run("DELETE FROM suppression")  # their phones come back
         for tag in TAGS:
             ids = await self._campaign.clients(count // len(TAGS), tag=tag)
-            rows = await self._campaign.rows("SELECT id, phone FROM client WHERE id = ANY(:ids)", ids=ids)
+            rows = await self._campaign.db.run("SELECT id, phone FROM client WHERE id = ANY(:ids)", ids=ids)
             self.persons |= {row.id: Person(row.id, row.phone, tag) for row in rows}
         self._unchanged = list(self.persons.values())
         await self._campaign.clients(1, tag=TAGS[0], timezone=CLOSED)  # the mailing goes on until its end
@@ -160,12 +160,12 @@ async def _nothing_due(campaign: Campaign, mailing: int) -> bool:
             SELECT FROM message m
             WHERE m.mailing_id = g.id AND m.status = 'pending' AND (m.due_at <= now() OR m.closes_at <= now()))
         FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id WHERE g.id = :id"""
-    return bool(await campaign.value(statement, id=mailing))
+    return bool(await campaign.db.value(statement, id=mailing))
 
 
 async def _clients_of(campaign: Campaign, mailing: int) -> dict[int, int]:
     """By the message's id."""
-    rows = await campaign.rows("SELECT id, client_id FROM message WHERE mailing_id = :id", id=mailing)
+    rows = await campaign.db.run("SELECT id, client_id FROM message WHERE mailing_id = :id", id=mailing)
     return {row.id: row.client_id for row in rows}
 
 
@@ -184,13 +184,13 @@ async def _check_repeats(campaign: Campaign, mailing: int, calls: list[dict[str,
     statement = """
         SELECT a.message_id, count(*) AS ambiguous FROM attempt a JOIN message m ON m.id = a.message_id
         WHERE m.mailing_id = :id AND a.outcome = 'ambiguous' GROUP BY 1"""
-    ambiguous = {row.message_id: row.ambiguous for row in await campaign.rows(statement, id=mailing)}
+    ambiguous = {row.message_id: row.ambiguous for row in await campaign.db.run(statement, id=mailing)}
     wrong = [call for call in calls if call["repeats"] > ambiguous.get(call["id"], 0)]
     assert wrong == [], f"seed {seed}: called again without an ambiguous attempt"
 
 
 async def _check_messages(people: People, campaign: Campaign, mailing: int, seed: int) -> None:
-    rows = await campaign.rows("SELECT client_id, status FROM message WHERE mailing_id = :id", id=mailing)
+    rows = await campaign.db.run("SELECT client_id, status FROM message WHERE mailing_id = :id", id=mailing)
     status = {row.client_id: row.status for row in rows}
     assert not {"pending", "sending"} & set(status.values()), f"seed {seed}: unsent messages of a finished mailing"
     wanted = [p for p in people.persons.values() if p.gone_at is None and (not people.tags or p.tag in people.tags)]

@@ -62,7 +62,7 @@ async def test_an_opt_out_another_text_and_a_deletion_reach_two_workers_within_a
     async with two_workers(campaign, tmp_path):
         mailing = await campaign.mailing(text="first")
         await campaign.until_found(BOTH_SEND)
-        newest = await campaign.rows("SELECT id, client_id FROM message WHERE claim_no > 0 ORDER BY id DESC LIMIT 8")
+        newest = await campaign.db.run("SELECT id, client_id FROM message WHERE claim_no > 0 ORDER BY id DESC LIMIT 8")
         opted_out = {
             row.id: await _answered(campaign, "PATCH", f"/clients/{row.client_id}/", json={"opted_out": True})
             for row in newest
@@ -98,7 +98,7 @@ async def test_what_failed_is_sent_again_with_its_id_and_its_history_goes_on(cam
 
 async def test_a_test_is_sent_at_once_while_its_mailing_is_not_and_takes_the_same_way(campaign: Campaign) -> None:
     await campaign.clients(1)
-    phone = await campaign.value("SELECT phone FROM client")
+    phone = await campaign.db.value("SELECT phone FROM client")
     await campaign.sandbox.behave(error_500=1.0)
     async with campaign.working():
         mailing = await campaign.mailing(starts_in_s=3600, lasts_s=7200, text="to be tested")

@@ -9,13 +9,13 @@ from functools import partial
 import pytest
 
 from mailing import worker
-from mailing.database.engine import create_engine, sessions
 from mailing.job_queue import worker as queue_worker
 from mailing.job_queue.worker import MAX_OUTAGE, Queue
 from mailing.restore import witness
 from mailing.settings import Settings
 from support.api import KEY, running_api
 from support.campaign import Campaign, Sandbox
+from support.database import open_database
 from support.failover import Pair, prepared, running_pair
 from support.postgres import Cluster
 
@@ -62,10 +62,8 @@ def settings(sandbox: Sandbox, pair: Pair, request: pytest.FixtureRequest) -> Se
 
 @pytest.fixture
 async def campaign(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Campaign]:
-    engine = create_engine(str(settings.database_url), application="tests", pool_size=2)
-    async with running_api(settings) as api:
-        yield Campaign(api, sessions(engine), settings, sandbox)
-    await engine.dispose()
+    async with open_database(str(settings.database_url), pool_size=2) as db, running_api(settings) as api:
+        yield Campaign(api, db, settings, sandbox)
 
 
 @asynccontextmanager
@@ -82,8 +80,8 @@ async def _sending(campaign: Campaign) -> AsyncIterator[int]:
 async def _each_once(campaign: Campaign, mailing: int) -> None:
     assert await campaign.finished(mailing) == {"planned": CLIENTS, "sent": CLIENTS}
     assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * CLIENTS
-    assert await campaign.rows("SELECT message_id FROM attempt WHERE outcome = 'ambiguous'") == []
-    assert await campaign.rows("SELECT kind FROM event WHERE kind LIKE 'database.%'") == [("database.failed_over",)]
+    assert await campaign.db.run("SELECT message_id FROM attempt WHERE outcome = 'ambiguous'") == []
+    assert await campaign.db.run("SELECT kind FROM event WHERE kind LIKE 'database.%'") == [("database.failed_over",)]
 
 
 async def test_after_a_failover_sending_goes_on_by_itself_and_no_message_is_in_doubt(

@@ -23,7 +23,7 @@ async def test_a_small_mailing_is_done_while_a_huge_one_has_hardly_begun(campaig
         await campaign.reaches(huge, sent=200)
         urgent = await campaign.mailing(filter={"tags": ["few"]})
         assert await campaign.finished(urgent) == {"planned": 100, "sent": 100}
-        before = await campaign.value(
+        before = await campaign.db.value(
             """SELECT count(*) FROM attempt a JOIN message m ON m.id = a.message_id WHERE m.mailing_id = :huge
                AND a.started_at BETWEEN (SELECT created_at FROM mailing WHERE id = :urgent)
                    AND (SELECT max(finished_at) FROM message WHERE mailing_id = :urgent)""",
@@ -48,8 +48,8 @@ async def test_beside_many_mailings_an_urgent_one_begins_soon_and_an_end_is_sett
         await campaign.until_found(THIRTY_BEGAN)  # on a slow machine, the end may come before a call
         urgent = await campaign.mailing(filter={"tags": ["one"]})
         await campaign.until(lambda: _both_are_done(campaign, urgent, ends))
-    before_the_first = await campaign.value(BEFORE_THE_FIRST, id=urgent)
-    after_the_end = await campaign.value(AFTER_THE_END, id=ends)
+    before_the_first = await campaign.db.value(BEFORE_THE_FIRST, id=urgent)
+    after_the_end = await campaign.db.value(AFTER_THE_END, id=ends)
     assert before_the_first <= SOON
     assert after_the_end <= 2 * SOON
 
@@ -70,11 +70,11 @@ LATE = f"""
 
 async def _both_are_done(campaign: Campaign, urgent: int, ends: int) -> bool:
     """Wait until one has begun and the other is finished; require that nothing else was late meanwhile."""
-    assert not await campaign.rows(LATE)
+    assert not await campaign.db.run(LATE)
     done = """
         SELECT EXISTS (SELECT FROM attempt WHERE mailing_id = :urgent)
             AND (SELECT finished_at IS NOT NULL FROM mailing WHERE id = :ends)"""
-    return bool(await campaign.value(done, urgent=urgent, ends=ends))
+    return bool(await campaign.db.value(done, urgent=urgent, ends=ends))
 
 
 async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
@@ -85,7 +85,7 @@ async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
     await _schedule(campaign, db, 300, starts_at)
     async with campaign.working():
         await campaign.until(lambda: _is_sent(campaign))
-    [(began_at, plans_before)] = await campaign.rows("""
+    [(began_at, plans_before)] = await campaign.db.run("""
         SELECT began_at, (SELECT count(*) FROM event WHERE kind = 'mailing.planned' AND at < began_at)
         FROM (SELECT min(started_at) AS began_at FROM attempt) AS first""")
     assert began_at >= starts_at
@@ -94,7 +94,7 @@ async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
 
 async def _schedule(campaign: Campaign, db: Database, count: int, starts_at: datetime) -> None:
     """As the API stores them."""
-    rows = await campaign.rows(
+    rows = await campaign.db.run(
         """INSERT INTO mailing (text, starts_at, ends_at, status, released_revision, released_at, released_by)
            SELECT 'hello', at, at + interval '1 h', 'scheduled', 1, now(), 'tests'
            FROM CAST(:at AS timestamptz) at, generate_series(1, CAST(:count AS int)) RETURNING id""",
@@ -108,8 +108,8 @@ async def _schedule(campaign: Campaign, db: Database, count: int, starts_at: dat
 
 async def _is_sent(campaign: Campaign) -> bool:
     """No transaction of the worker lasts longer than others can wait for."""
-    assert await campaign.value(LONGEST_S) <= 5
-    return bool(await campaign.rows("SELECT id FROM message WHERE status = 'sent' LIMIT 1"))
+    assert await campaign.db.value(LONGEST_S) <= 5
+    return bool(await campaign.db.run("SELECT id FROM message WHERE status = 'sent' LIMIT 1"))
 
 
 LONGEST_S = """

@@ -38,7 +38,7 @@ async def test_a_mailing_starts_by_itself_at_its_time_and_not_before(campaign: C
 async def test_a_filter_selects_by_tag_and_operator_and_an_opted_out_client_gets_nothing(campaign: Campaign) -> None:
     vips = await campaign.clients(3, tag="vip")
     await campaign.clients(3, tag="new")
-    await campaign.rows("UPDATE client SET opted_out = true WHERE id = :id", id=vips[0])
+    await campaign.db.run("UPDATE client SET opted_out = true WHERE id = :id", id=vips[0])
     async with campaign.working():
         mailing = await campaign.mailing(filter={"tags": ["vip"], "operator_codes": ["916"]})
         nobody = await campaign.mailing(filter={"tags": ["vip"], "operator_codes": ["917"]})
@@ -85,7 +85,7 @@ async def test_when_the_end_passes_while_messages_wait_no_call_follows_and_all_e
     reasons = {message["status_reason"].partition(";")[0] for message in await campaign.messages(mailing)}
     assert reasons == {"the mailing's end was reached"}
     late = "SELECT count(*) FROM attempt WHERE started_at >= :ends_at"
-    assert await campaign.rows(late, ends_at=ends_at + timedelta(milliseconds=50)) == [(0,)]
+    assert await campaign.db.run(late, ends_at=ends_at + timedelta(milliseconds=50)) == [(0,)]
     assert await campaign.sandbox.ledger() == []
 
 
@@ -96,7 +96,7 @@ async def test_a_call_that_may_have_arrived_leaves_unknown_at_the_end_and_never_
         mailing = await campaign.mailing(lasts_s=5)
         await campaign.until_found("SELECT 1 FROM attempt WHERE outcome = 'ambiguous'")
         await campaign.finished(mailing)
-    ends = await campaign.rows("SELECT DISTINCT status, maybe_accepted FROM message")
+    ends = await campaign.db.run("SELECT DISTINCT status, maybe_accepted FROM message")
     assert ("unknown", True) in ends
     assert set(ends) <= {("unknown", True), ("expired", False)}
 
@@ -109,7 +109,7 @@ async def test_a_mailing_whose_whole_time_passed_expires_when_a_worker_comes(
     mailing = await campaign.mailing()
     if is_paused:
         assert (await campaign.api.post(f"/mailings/{mailing}/pause")).status_code == 200
-    await campaign.rows("UPDATE mailing SET ends_at = now()")
+    await campaign.db.run("UPDATE mailing SET ends_at = now()")
     async with campaign.working():
         assert await campaign.finished(mailing) == {"planned": 10, "expired": 10}
     assert {message["status_reason"] for message in await campaign.messages(mailing)} == {

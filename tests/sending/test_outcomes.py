@@ -24,13 +24,13 @@ async def test_after_every_kind_of_answer_the_statuses_are_true_and_the_statisti
     async with campaign.working(gateway_timeout_s=1.0):
         mailing = await campaign.mailing()
         counts = await campaign.finished(mailing)
-    rows = dict(await campaign.rows(ROWS, id=mailing))
+    rows = dict(await campaign.db.run(ROWS, id=mailing))
     assert counts == rows
     overall = (await campaign.api.get("/statistics/")).json()
     assert {name: count for name, count in overall["messages"].items() if count} == counts
 
     accepted = Counter(item["id"] for item in await campaign.sandbox.ledger())
-    attempts = await campaign.rows("SELECT message_id, outcome FROM attempt ORDER BY message_id, number")
+    attempts = await campaign.db.run("SELECT message_id, outcome FROM attempt ORDER BY message_id, number")
     ambiguous = {message_id for message_id, outcome in attempts if outcome == "ambiguous"}
     by_status = {message["id"]: message["status"] for message in await campaign.messages(mailing)}
     assert len(by_status) == 500

@@ -72,7 +72,7 @@ async def test_a_campaign_runs_through_it_and_each_message_is_sent_once(
     await _give_roles_their_settings(database_url)
     through = replace(campaign.settings, database_url=pooled)
     async with running_api(through) as api, working(through):
-        both = Campaign(api, campaign.sessions, through, campaign.sandbox)
+        both = Campaign(api, campaign.db, through, campaign.sandbox)
         created = await asyncio.gather(
             *[api.post("/clients/", json={"phone": f"7916{n:07}", "timezone": "UTC"}) for n in range(20)]
         )

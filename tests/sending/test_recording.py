@@ -36,7 +36,7 @@ async def test_a_message_that_somebody_holds_locked_holds_no_other_result_back(
             await campaign.shows(mailing, planned=100, sent=99, sending=1)
         assert await campaign.finished(mailing) == {"planned": 100, "sent": 100}
     assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
-    assert await campaign.rows("SELECT outcome, count(*) FROM attempt GROUP BY 1") == [("accepted", 100)]
+    assert await campaign.db.run("SELECT outcome, count(*) FROM attempt GROUP BY 1") == [("accepted", 100)]
 
 
 async def test_a_message_that_refuses_its_result_holds_no_other_one_back_and_is_not_called_again(

@@ -29,7 +29,7 @@ async def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_only_what
             await campaign.reaches(mailing, sent=sent_before_the_kill)
             worker.send_signal(signal.SIGKILL)
             await worker.wait()
-        held = await campaign.rows("""
+        held = await campaign.db.run("""
             UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id""")
         in_flight |= {row.id for row in held}
     assert in_flight
@@ -70,7 +70,7 @@ async def test_terminated_database_connections_lose_and_repeat_nothing(campaign:
         mailing = await campaign.mailing()
         for least in (50, 150, 200, 250, 300):
             await campaign.reaches(mailing, sent=least)
-            await campaign.rows(kill)
+            await campaign.db.run(kill)
         await campaign.until(lambda: _sent_but_for_lost_claims(campaign, mailing))
     accepted = Counter(item["id"] for item in await campaign.sandbox.ledger())
     assert set(accepted.values()) == {1}
@@ -89,16 +89,16 @@ async def test_calls_that_are_overdue_because_the_worker_was_frozen_say_nothing_
         await asyncio.sleep(8)  # past the deadline of every call, and OVERDUE_S
         worker.send_signal(signal.SIGCONT)
         await campaign.finished(mailing)
-    assert await campaign.rows("SELECT 1 FROM attempt WHERE outcome = 'ambiguous'")
-    assert await campaign.rows("SELECT DISTINCT failed FROM gateway_calls") == [(0,)]
+    assert await campaign.db.run("SELECT 1 FROM attempt WHERE outcome = 'ambiguous'")
+    assert await campaign.db.run("SELECT DISTINCT failed FROM gateway_calls") == [(0,)]
 
 
 async def test_a_plan_that_was_interrupted_is_taken_up_by_the_sweep(campaign: Campaign) -> None:
     """As a worker leaves it that is killed after its first slice, with the job gone as well."""
     await campaign.clients(50)
     mailing = await campaign.mailing(starts_in_s=3600, lasts_s=7200)
-    await campaign.rows("DELETE FROM procrastinate_jobs")
-    await campaign.rows(
+    await campaign.db.run("DELETE FROM procrastinate_jobs")
+    await campaign.db.run(
         """UPDATE mailing SET starts_at = now() - interval '1 minute', status = 'running', started_at = now(),
            planning_revision = 1, plan_heartbeat_at = now() - interval '1 minute', audience_max_client_id = 50
            WHERE id = :id""",
@@ -117,8 +117,8 @@ async def test_an_acceptance_that_comes_after_its_lease_had_run_out_ends_the_mes
     async with campaign.working(on_unknown="hold", gateway_timeout_s=30.0):
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sending=1)
-        await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s'")
-        await sweep(campaign.sessions, RetryPolicy(hold=True, base_s=5, max_s=600))
+        await campaign.db.run("UPDATE message SET lease_until = now() - interval '1 s'")
+        await sweep(campaign.db.sessions, RetryPolicy(hold=True, base_s=5, max_s=600))
         assert await campaign.counts(mailing) == {"planned": 1, "unknown": 1}
         await campaign.until_found("SELECT 1 FROM attempt WHERE outcome = 'accepted'")
     assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
@@ -132,7 +132,7 @@ async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_c
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sending=1)
         assert (await campaign.api.patch(f"/clients/{client}/", json={"opted_out": True})).status_code == 200
-        await campaign.rows("""
+        await campaign.db.run("""
             UPDATE message SET status = 'pending', lease_until = NULL, due_at = now() WHERE status = 'sending'""")
         assert await campaign.finished(mailing) == {"planned": 1, "cancelled": 1}
     assert [message["status_reason"] for message in await campaign.messages(mailing)] == ["the client opted out"]
@@ -155,21 +155,21 @@ async def test_whom_an_edit_leaves_out_while_a_claim_waits_is_not_sent_to(campai
 async def test_whom_an_edit_leaves_out_is_not_called_again_after_its_worker_was_lost(campaign: Campaign) -> None:
     await campaign.clients(2, tag="a")
     mailing = await campaign.mailing(filter={"tags": ["a"]}, starts_in_s=3600, lasts_s=7200)
-    await campaign.rows(
+    await campaign.db.run(
         """UPDATE mailing SET starts_at = now() - interval '1 minute', status = 'running', started_at = now(),
            planned_revision = 1, planning_revision = 1, plan_heartbeat_at = now(), audience_max_client_id = 2
            WHERE id = :id""",
         id=mailing,
     )
-    await campaign.rows(
+    await campaign.db.run(
         """INSERT INTO message (mailing_id, client_id, status, claim_no, due_at, closes_at, lease_until, phone,
                text_revision)
            SELECT :id, id, 'sending', 1, now(), now() + interval '1 h', now() - interval '1 s', phone, 1 FROM client""",
         id=mailing,
     )
-    await campaign.rows("UPDATE message SET lease_until = lease_until")  # as a claim: a lease is noted
+    await campaign.db.run("UPDATE message SET lease_until = lease_until")  # as a claim: a lease is noted
     assert (await campaign.api.patch(f"/mailings/{mailing}/", json={"filter": {"tags": ["b"]}})).is_success
-    await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now()")
+    await campaign.db.run("UPDATE mailing SET plan_heartbeat_at = now()")
     async with campaign.working():
         assert await campaign.finished(mailing) == {"planned": 2, "unknown": 2}
 
@@ -189,7 +189,7 @@ async def test_a_client_who_moves_while_messages_wait_is_sent_to_in_the_new_loca
 
 async def _sent_but_for_lost_claims(campaign: Campaign, mailing: int) -> bool:
     """Cut off a claim's commit: no worker owns the messages. The lease is shortened here from 60 s to 10 s."""
-    await campaign.rows("""
+    await campaign.db.run("""
         UPDATE message SET lease_until = now() - interval '1 s'
         WHERE status = 'sending' AND lease_until < now() + interval '50 s'""")
     return await campaign.counts(mailing) == {"planned": 600, "sent": 600}

@@ -45,7 +45,7 @@ class Office:
         return f"words {self.written}"
 
     async def draft(self) -> None:
-        async with transaction(self.campaign.sessions) as session:
+        async with transaction(self.campaign.db.sessions) as session:
             data = check(body(text=self.words(), starts_at=in_hours(-1)), MailingIn)
             mailing = await editing.create_draft(session, data, by=EDITOR)
         self.mailings.append(mailing.id)
@@ -55,8 +55,9 @@ class Office:
         while self.rng.random() > 1 / ROUNDS:
             change = {"text": self.words()} if self.rng.random() < 0.7 else {"ends_at": later(self.written)}
             with suppress(Conflict, Forbidden):  # it has begun, or is over
-                async with transaction(self.campaign.sessions) as session:
-                    await editing.edit_unreleased(session, self.rng.choice(self.mailings), change, by=EDITOR)
+                await self.campaign.db.commit(
+                    editing.edit_unreleased, self.rng.choice(self.mailings), change, by=EDITOR
+                )
 
     async def sender(self) -> None:
         while self.rng.random() > 1 / ROUNDS:
@@ -66,25 +67,22 @@ class Office:
 
     async def release(self, mailing_id: int) -> None:
         """Of what was read in a transaction before."""
-        async with transaction(self.campaign.sessions) as session:
+        async with transaction(self.campaign.db.sessions) as session:
             read = await MailingRepository(session=session).get_visible(mailing_id)
-        async with transaction(self.campaign.sessions) as session:
-            await actions.release(session, mailing_id, revision=read.content_revision, by=SENDER)
+        await self.campaign.db.commit(actions.release, mailing_id, revision=read.content_revision, by=SENDER)
         if read.status == MailingStatus.draft:
             self.seen[mailing_id].add(read.text)
 
     async def reword(self, mailing_id: int) -> None:
         """Of a draft it is no release."""
         words = self.words()
-        async with transaction(self.campaign.sessions) as session:
-            edited = await editing.edit(session, mailing_id, {"text": words}, by=SENDER)
+        edited = await self.campaign.db.commit(editing.edit, mailing_id, {"text": words}, by=SENDER)
         if edited.status is not MailingStatus.draft:
             self.seen[mailing_id].add(words)
 
     async def pause_and_resume(self, mailing_id: int) -> None:
         for action in (actions.pause, actions.resume):
-            async with transaction(self.campaign.sessions) as session:
-                await action(session, mailing_id, by=SENDER)
+            await self.campaign.db.commit(action, mailing_id, by=SENDER)
 
     async def all_released(self) -> None:
         for mailing_id in self.mailings:
@@ -107,29 +105,26 @@ async def test_no_call_carries_words_that_were_not_released(campaign: Campaign) 
         for mailing_id in office.mailings:
             assert (await campaign.finished(mailing_id))["sent"] == 60
     texts = {item["id"]: item["text"] for item in await campaign.sandbox.ledger()}
-    mailing_of = dict(tuple(row) for row in await campaign.rows("SELECT id, mailing_id FROM message"))
+    mailing_of = dict(tuple(row) for row in await campaign.db.run("SELECT id, mailing_id FROM message"))
     assert [id_ for id_, text in texts.items() if text not in office.seen[mailing_of[id_]]] == []
-    assert await campaign.rows(_UNRELEASED) == []
-    assert await campaign.rows("SELECT revision FROM mailing_release WHERE released_by = :by", by=EDITOR) == []
+    assert await campaign.db.run(_UNRELEASED) == []
+    assert await campaign.db.run("SELECT revision FROM mailing_release WHERE released_by = :by", by=EDITOR) == []
 
 
 async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(campaign: Campaign) -> None:
     """It was scheduled, and the job for its start was enqueued; an editor changed it before that job ran."""
     await campaign.clients(3)
     mailing_id = await campaign.mailing(starts_in_s=600)
-    async with transaction(campaign.sessions) as session:
-        await editing.edit_unreleased(session, mailing_id, {"text": "unread"}, by=EDITOR)
+    await campaign.db.commit(editing.edit_unreleased, mailing_id, {"text": "unread"}, by=EDITOR)
     past = "UPDATE mailing SET starts_at = now() - interval '1 h' RETURNING id"
-    await campaign.rows(past)
-    await campaign.rows("UPDATE procrastinate_jobs SET scheduled_at = now()")
-    await plan_mailing(campaign.sessions, mailing_id)
-    async with transaction(campaign.sessions) as session:
-        assert await find_pending_work(session, after=0, count=100) == []
+    await campaign.db.run(past)
+    await campaign.db.run("UPDATE procrastinate_jobs SET scheduled_at = now()")
+    await plan_mailing(campaign.db.sessions, mailing_id)
+    assert await campaign.db.commit(find_pending_work, after=0, count=100) == []
     async with campaign.working():
         other = await campaign.mailing()
         await campaign.finished(other)  # the jobs before it have run
         assert await campaign.counts(mailing_id) == {}
-        async with transaction(campaign.sessions) as session:
-            await actions.release(session, mailing_id, revision=2, by=SENDER)
+        await campaign.db.commit(actions.release, mailing_id, revision=2, by=SENDER)
         assert await campaign.finished(mailing_id) == {"planned": 3, "sent": 3}
     assert {item["text"] for item in await campaign.sandbox.ledger()} == {"hello", "unread"}

@@ -95,7 +95,7 @@ class Restored:
 
     async def resume(self, *, hold: bool = False, forced: bool = False) -> list[str]:
         said: list[str] = []
-        await resume(self.campaign.sessions, Options(hold=hold, echo=said.append, forced=forced))
+        await resume(self.campaign.db.sessions, Options(hold=hold, echo=said.append, forced=forced))
         return said
 
 
@@ -103,7 +103,7 @@ async def _restored(campaign: Campaign, backups: Backups, way: Way = COPY) -> Re
     """One mailing is planned, then comes the backup, then it is sent, then the backup takes the database's place."""
     await campaign.clients(30)
     mailing = await campaign.mailing()
-    await plan_mailing(campaign.sessions, mailing)
+    await plan_mailing(campaign.db.sessions, mailing)
     take, put_back = way
     await take(backups)
     async with campaign.working():
@@ -155,15 +155,15 @@ async def test_with_hold_what_may_have_been_sent_is_parked_and_says_why(campaign
 async def test_a_call_that_was_under_way_at_the_backup_is_an_attempt_too(
     campaign: Campaign, restored: Restored
 ) -> None:
-    (message, *_) = await campaign.rows("""
+    (message, *_) = await campaign.db.run("""
         UPDATE message SET status = 'sending', claim_no = 4, counted_attempts = 3, phone = '79990000000',
             text_revision = 1,
             lease_until = now() + interval '1 min' WHERE id = (SELECT min(id) FROM message) RETURNING id""")
     await restored.resume()
     history = "SELECT number, outcome FROM attempt WHERE message_id = :id ORDER BY 1"
-    assert await campaign.rows(history, id=message.id) == [(4, "ambiguous"), (5, "ambiguous")]
+    assert await campaign.db.run(history, id=message.id) == [(4, "ambiguous"), (5, "ambiguous")]
     state = "SELECT status, counted_attempts, phone FROM message WHERE id = :id"
-    assert await campaign.rows(state, id=message.id) == [("pending", 5, "79990000000")]
+    assert await campaign.db.run(state, id=message.id) == [("pending", 5, "79990000000")]
 
 
 async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_an_operator(
@@ -172,7 +172,7 @@ async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_a
     """Its messages went out under ids that the backup doesn't know."""
     scheduled = await campaign.mailing(starts_in_s=3600, lasts_s=7200)
     restored = await _restored(campaign, backups)
-    await campaign.rows("UPDATE mailing SET starts_at = now() - interval '1 min' WHERE id = :id", id=scheduled)
+    await campaign.db.run("UPDATE mailing SET starts_at = now() - interval '1 min' WHERE id = :id", id=scheduled)
     before = await campaign.sandbox.ledger()
     async with campaign.working():
         await _woken_in_vain(campaign, scheduled)
@@ -191,14 +191,14 @@ async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_a
 async def test_a_mailing_whose_audience_was_being_written_down_at_the_backup_is_paused(
     campaign: Campaign, restored: Restored
 ) -> None:
-    await campaign.rows("UPDATE mailing SET planned_revision = 0 WHERE id = :id", id=restored.planned)
+    await campaign.db.run("UPDATE mailing SET planned_revision = 0 WHERE id = :id", id=restored.planned)
     await restored.resume()
     assert (await campaign.statistics(restored.planned))["status"] == "paused"
 
 
 async def test_jobs_that_were_under_way_at_the_backup_hinder_nobody(campaign: Campaign, restored: Restored) -> None:
     """Their workers are gone, and no job of the same kind may wait for them."""
-    await campaign.rows("UPDATE procrastinate_jobs SET status = 'doing'")
+    await campaign.db.run("UPDATE procrastinate_jobs SET status = 'doing'")
     async with campaign.working():
         await restored.resume()
         assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
@@ -209,17 +209,17 @@ async def test_a_resume_that_was_interrupted_is_run_again_and_does_nothing_twice
     campaign: Campaign, restored: Restored, steps: int
 ) -> None:
     plan = Options(hold=False, echo=lambda _: None)
-    began_at = await raise_ids(campaign.sessions, plan)
+    began_at = await raise_ids(campaign.db.sessions, plan)
     if steps > 1:
-        await mark_ambiguous(campaign.sessions, plan, began_at)
+        await mark_ambiguous(campaign.db.sessions, plan, began_at)
     if steps > 2:
-        await pause_mailings(campaign.sessions, plan)
+        await pause_mailings(campaign.db.sessions, plan)
     assert await _is_restored(campaign)
     await restored.resume()
     assert not await _is_restored(campaign)
-    assert await campaign.rows(DOUBTS) == [(30, 30)]
+    assert await campaign.db.run(DOUBTS) == [(30, 30)]
     assert await _next_ids(campaign) == [BEYOND, 10**9, 10**9]
-    assert await campaign.rows("SELECT count(*), count(finished_at) FROM restoration") == [(1, 1)]
+    assert await campaign.db.run("SELECT count(*), count(finished_at) FROM restoration") == [(1, 1)]
 
 
 async def test_each_restore_raises_the_ids_again_though_none_was_used(
@@ -231,16 +231,16 @@ async def test_each_restore_raises_the_ids_again_though_none_was_used(
     await backups.put_back_copy()
     await restored.resume()
     assert await _next_ids(campaign) == [2 * BEYOND, 2 * 10**9, 2 * 10**9]
-    assert await campaign.rows(DOUBTS) == [(60, 30)]
+    assert await campaign.db.run(DOUBTS) == [(60, 30)]
 
 
 async def test_a_dry_run_says_the_same_and_changes_nothing(campaign: Campaign, restored: Restored) -> None:
-    now = await campaign.value("SELECT now()")
+    now = await campaign.db.value("SELECT now()")
     # The API has looked, and has recorded that the database was rolled back, if it has found so.
     await campaign.until_found("SELECT 1 FROM witness WHERE kind = 'api' AND seen_at > :now", now=now)
     before = await _everything(campaign)
     said: list[str] = []
-    await resume_after_restore.forecast(campaign.sessions, Options(hold=False, echo=said.append))
+    await resume_after_restore.forecast(campaign.db.sessions, Options(hold=False, echo=said.append))
     assert await _everything(campaign) == before
     assert said[:-1] == (await restored.resume())[:-1]
 
@@ -252,7 +252,9 @@ async def test_a_database_that_was_not_restored_is_left_alone_unless_somebody_kn
     assert await _everything(campaign) == before
     assert (await restored.resume(forced=True))[-1] == "Sending is enabled."
     assert await _next_ids(campaign) == [BEYOND, 10**9, 10**9]
-    assert await campaign.rows("SELECT kind, actor FROM event") == [("database.resumed_after_restore", "command line")]
+    assert await campaign.db.run("SELECT kind, actor FROM event") == [
+        ("database.resumed_after_restore", "command line")
+    ]
 
 
 @pytest.mark.parametrize("change", ["cancel", "delete", "end"])
@@ -265,7 +267,7 @@ async def test_in_a_restored_database_no_mailing_ends_as_if_it_had_never_been_se
     elif change == "delete":
         assert (await campaign.api.delete(f"/mailings/{restored.planned}/")).status_code == 204
     else:
-        await campaign.rows("UPDATE mailing SET ends_at = now() WHERE id = :id", id=restored.planned)
+        await campaign.db.run("UPDATE mailing SET ends_at = now() WHERE id = :id", id=restored.planned)
     async with campaign.working():
         await _woken_in_vain(campaign, restored.planned)
         assert await _statuses(campaign, restored.planned) == {"pending": 30}
@@ -278,7 +280,7 @@ async def test_whoever_opts_out_or_goes_from_a_restored_database_is_not_sent_to_
     campaign: Campaign, restored: Restored
 ) -> None:
     """Their opt-outs since the backup are lost with it: they are entered again before sending is resumed."""
-    opted_out, gone, *_ = [row.id for row in await campaign.rows("SELECT id FROM client ORDER BY id")]
+    opted_out, gone, *_ = [row.id for row in await campaign.db.run("SELECT id FROM client ORDER BY id")]
     assert (await campaign.api.patch(f"/clients/{opted_out}/", json={"opted_out": True})).status_code == 200
     assert (await campaign.api.delete(f"/clients/{gone}/")).status_code == 204
     assert await campaign.counts(restored.planned) == {"planned": 30, "pending": 30}
@@ -302,36 +304,36 @@ async def test_a_paused_mailing_is_still_paused_when_sending_is_resumed(campaign
 
 async def test_no_message_gets_an_id_in_a_restored_database(campaign: Campaign, restored: Restored) -> None:
     with pytest.raises(DBAPIError, match="run mailing resume-after-restore"):
-        await campaign.rows(ADD_MESSAGE)
+        await campaign.db.run(ADD_MESSAGE)
     await restored.resume()
-    assert await campaign.value(ADD_MESSAGE) == BEYOND
+    assert await campaign.db.value(ADD_MESSAGE) == BEYOND
 
 
 async def _woken_in_vain(campaign: Campaign, mailing: int) -> None:
     """Every job that could move the mailing has run."""
-    async with transaction(campaign.sessions) as session:
+    async with transaction(campaign.db.sessions) as session:
         for task in ("plan_mailing", "settle_mailing"):
             await defer(session, task, mailing_id=mailing)
         await defer(session, "send_mailing", mailing_id=mailing, lane=0)
     pending = "SELECT 1 FROM procrastinate_jobs WHERE task_name LIKE '%_mailing' AND scheduled_at IS NULL"
-    await becomes(lambda: campaign.rows(pending), [])
+    await becomes(lambda: campaign.db.run(pending), [])
 
 
 async def _statuses(campaign: Campaign, mailing: int) -> dict[str, int]:
     """Of a deleted mailing too."""
-    found = await campaign.rows("SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY 1", id=mailing)
-    return {row.status: row.count for row in found}
+    found = await campaign.db.run("SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY 1", id=mailing)
+    return {row[0]: row[1] for row in found}
 
 
 async def _is_restored(campaign: Campaign) -> bool:
-    return bool(await campaign.value("SELECT database_identity <> database_identity() FROM installation"))
+    return bool(await campaign.db.value("SELECT database_identity <> database_identity() FROM installation"))
 
 
 async def _next_ids(campaign: Campaign) -> list[int]:
     tables = ("message", "mailing", "client")
-    return [await campaign.value(f"SELECT last_value FROM {table}_id_seq") for table in tables]
+    return [await campaign.db.value(f"SELECT last_value FROM {table}_id_seq") for table in tables]
 
 
 async def _everything(campaign: Campaign) -> list[Any]:
     tables = ("gateway", "mailing", "message", "attempt", "event", "restoration", "message_id_seq", "mailing_id_seq")
-    return [[tuple(row) for row in await campaign.rows(f"SELECT * FROM {table} ORDER BY 1")] for table in tables]
+    return [[tuple(row) for row in await campaign.db.run(f"SELECT * FROM {table} ORDER BY 1")] for table in tables]

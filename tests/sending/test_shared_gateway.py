@@ -41,7 +41,7 @@ async def rate_of(campaign: Campaign) -> object:
 
 async def begun(campaign: Campaign) -> list[datetime]:
     """When calls began, by the database's clock as the workers read it."""
-    return [row.started_at for row in await campaign.rows("SELECT started_at FROM attempt ORDER BY started_at")]
+    return [row.started_at for row in await campaign.db.run("SELECT started_at FROM attempt ORDER BY started_at")]
 
 
 def most_in_a_second(instants: list[datetime]) -> int:
@@ -110,7 +110,7 @@ async def test_while_the_gateway_is_down_messages_wait_for_the_breaker_and_lose_
         probes = (await begun(campaign))[len(before) :]
         assert all(later - earlier >= timedelta(seconds=4.5) for earlier, later in pairwise([before[-1], *probes]))
         await campaign.sandbox.behave()
-        await campaign.rows("UPDATE gateway SET breaker_next_probe_at = now()")
+        await campaign.db.run("UPDATE gateway SET breaker_next_probe_at = now()")
         assert await campaign.finished(mailing) == {"planned": 300, "sent": 300}
         assert not await is_open(campaign)
 
@@ -125,7 +125,7 @@ async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_count
         assert "HTTP 401" in (await gateway(campaign))["breaker"]["reason"]
         assert {message["attempts"] for message in await campaign.messages(mailing)} == {0}
         before_any_probe = "SELECT 1 FROM attempt JOIN gateway ON started_at < breaker_opened_at + interval '3 s'"
-        assert 1 <= len(await campaign.rows(before_any_probe)) <= campaign.settings.gateway_concurrency
+        assert 1 <= len(await campaign.db.run(before_any_probe)) <= campaign.settings.gateway_concurrency
         await campaign.sandbox.behave()
         assert (await campaign.api.post("/gateway/probe")).status_code == 200
         await becomes(lambda: is_open(campaign), answer=False)
@@ -157,7 +157,7 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(campaig
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=100)
         stopped = (await campaign.api.post("/gateway/stop")).json()
-        (answered,) = await campaign.rows("SELECT clock_timestamp() AS at")
+        (answered,) = await campaign.db.run("SELECT clock_timestamp() AS at")
         assert stopped["stopped"]["by"] == "MAILING_API_KEY"
         await campaign.until(lambda: _all_pending(campaign, mailing, None))
         # promised from the answer: what is stored is when the transaction began, which may have waited for claims
@@ -171,7 +171,7 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(campaig
         assert not (await gateway(campaign))["sending"]
         await campaign.api.post("/gateway/start")
         assert await campaign.finished(mailing) == {"planned": 2000, "sent": 2000}
-    kinds = [row.kind for row in await campaign.rows("SELECT kind FROM event ORDER BY id")]
+    kinds = [row.kind for row in await campaign.db.run("SELECT kind FROM event ORDER BY id")]
     assert [kind for kind in kinds if kind.startswith("gateway")] == ["gateway.stopped", "gateway.started"]
 
 
@@ -191,21 +191,21 @@ async def test_one_of_many_workers_gets_the_probe(db: Database) -> None:
 async def test_probes_become_rarer_the_longer_the_breaker_is_open(
     campaign: Campaign, db: Database, open_for_s: int, pause_s: float
 ) -> None:
-    await campaign.rows(
+    await campaign.db.run(
         """UPDATE gateway SET breaker_reason_code = 'connection_refused', breaker_next_probe_at = now(),
            breaker_opened_at = now() - make_interval(secs => :secs)""",
         secs=open_for_s,
     )
     async with autocommit(db.sessions) as session:
         assert await take_probe(session)
-    left_s = await campaign.value("SELECT extract(epoch FROM breaker_next_probe_at - now()) FROM gateway")
+    left_s = await campaign.db.value("SELECT extract(epoch FROM breaker_next_probe_at - now()) FROM gateway")
     assert pause_s - 1 < left_s <= pause_s + 0.1
 
 
 async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls(
     campaign: Campaign, db: Database
 ) -> None:
-    await campaign.rows("""
+    await campaign.db.run("""
         INSERT INTO gateway_calls SELECT date_bin('5 s', now() - n * interval '5 s', 'epoch'), 5000, 10
         FROM generate_series(1, 5) n""")
     async with autocommit(db.sessions) as session:

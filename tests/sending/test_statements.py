@@ -36,7 +36,7 @@ async def test_a_batch_costs_two_statements_in_two_transactions(campaign: Campai
 async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Campaign, db: Database) -> None:
     await campaign.clients(20_000)
     await _insert_due_messages(campaign)
-    await campaign.rows("UPDATE message SET due_at = now() + client_id * interval '1 s' WHERE id % 20 > 0")
+    await campaign.db.run("UPDATE message SET due_at = now() + client_id * interval '1 s' WHERE id % 20 > 0")
     found = await scans(db.engine, partial(claim, mailing_id=1, count=500))
     of_rows = [node for node in found if node.get("Relation Name") in {"message", "client"}]
     assert {node.get("Index Name") for node in of_rows} - {None} == {"message_due", "message_pkey", "client_pkey"}
@@ -96,7 +96,7 @@ async def test_no_statement_of_dispatch_reads_more_beside_finished_messages(camp
     await campaign.clients(2 * BATCH)
     await _insert_due_messages(campaign)
     alone = await _rows_read_by_a_batch(db)
-    await campaign.rows("""
+    await campaign.db.run("""
         INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, due_at, closes_at, phone,
             finished_at)
         SELECT 1, 1000000 + n, 'sent', 1, 1, now(), now() + interval '1 h', '79160000000', now()
@@ -145,12 +145,12 @@ async def _rows_read(db: Database) -> int:
 
 async def _insert_due_messages(campaign: Campaign) -> None:
     """Two running mailings; the first one's messages are due."""
-    await campaign.rows("""
+    await campaign.db.run("""
         INSERT INTO mailing (text, starts_at, ends_at, status, started_at, planned_revision, released_revision,
             released_at, released_by)
         SELECT 't', now() - interval '1 h', now() + interval '1 h', 'running', now(), 1, 1, now(), 'tests'
         FROM generate_series(1, 2)""")
-    await campaign.rows("""
+    await campaign.db.run("""
         INSERT INTO message (mailing_id, client_id, due_at, closes_at)
         SELECT g, client.id, now() - client.id * interval '1 ms', now() + interval '1 h'
         FROM client, generate_series(1, 2) g""")

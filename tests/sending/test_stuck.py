@@ -38,18 +38,18 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
         await until(campaign.sandbox.ledger, every_s=0.1)
         await campaign.sandbox.behave()
         frozen.send_signal(signal.SIGSTOP)
-        await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s'")
+        await campaign.db.run("UPDATE message SET lease_until = now() - interval '1 s'")
         async with worker(campaign.settings, tmp_path, *USUAL) as other:
             assert await campaign.finished(mailing) == {"planned": 1, "sent": 1}
             await asyncio.sleep(max(HASTY))
-            assert not await campaign.rows(REPORTED)
+            assert not await campaign.db.run(REPORTED)
             frozen.send_signal(signal.SIGCONT)
             await campaign.until_found(REPORTED)
             other.send_signal(signal.SIGTERM)
             assert await other.wait() == 0
         assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
-        assert await campaign.rows("SELECT status, claim_no, counted_attempts FROM message") == [("sent", 2, 2)]
-        assert len(await campaign.rows("SELECT number FROM attempt WHERE number = 2 AND outcome = 'accepted'")) == 1
+        assert await campaign.db.run("SELECT status, claim_no, counted_attempts FROM message") == [("sent", 2, 2)]
+        assert len(await campaign.db.run("SELECT number FROM attempt WHERE number = 2 AND outcome = 'accepted'")) == 1
         assert await campaign.finished(await campaign.mailing()) == {"planned": 1, "sent": 1}
         frozen.send_signal(signal.SIGTERM)
         assert await frozen.wait() == 0
@@ -68,7 +68,7 @@ async def test_a_worker_frozen_in_a_transaction_frees_its_locks_for_the_others(
         frozen.send_signal(signal.SIGCONT)
         frozen.send_signal(signal.SIGTERM)
         assert await frozen.wait() == 0
-    assert await campaign.rows("SELECT count(*), max(number) FROM attempt") == [(50, 1)]
+    assert await campaign.db.run("SELECT count(*), max(number) FROM attempt") == [(50, 1)]
 
 
 async def test_a_worker_whose_event_loop_is_blocked_ends_itself_and_is_started_again(
@@ -79,7 +79,7 @@ async def test_a_worker_whose_event_loop_is_blocked_ends_itself_and_is_started_a
     async with supervised_worker(campaign.settings, tmp_path, *HASTY, "claim.before", "block") as said:
         await until(lambda: said, seconds=60)
         assert "exited with status 1; restarting now" in said[0]
-    await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute'")
+    await campaign.db.run("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute'")
     async with supervised_worker(campaign.settings, tmp_path, *USUAL):
         assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 
@@ -115,7 +115,9 @@ async def test_a_row_that_somebody_holds_locked_stops_no_other_one(campaign: Cam
         await holder.exec_driver_sql(f"SELECT FROM message WHERE id = {held} FOR UPDATE")
         async with campaign.working():
             await campaign.reaches(mailing, sent=9)
-            assert [row.id for row in await campaign.rows("SELECT id FROM message WHERE status = 'pending'")] == [held]
+            assert [row.id for row in await campaign.db.run("SELECT id FROM message WHERE status = 'pending'")] == [
+                held
+            ]
             await holder.rollback()
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 
@@ -129,7 +131,9 @@ async def test_results_whose_commit_is_cut_off_are_recorded_once(campaign: Campa
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
         assert not between.cut_after
     assert Counter(item["id"] for item in await campaign.sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
-    assert await campaign.rows("SELECT count(*), count(DISTINCT message_id), max(number) FROM attempt") == [(10, 10, 1)]
+    assert await campaign.db.run("SELECT count(*), count(DISTINCT message_id), max(number) FROM attempt") == [
+        (10, 10, 1)
+    ]
 
 
 async def test_a_plan_whose_commit_is_cut_off_is_completed(campaign: Campaign) -> None:
@@ -139,6 +143,6 @@ async def test_a_plan_whose_commit_is_cut_off_is_completed(campaign: Campaign) -
         async with working(through):
             mailing = await campaign.mailing()
             await until(lambda: not between.cut_after)
-            await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute'")
+            await campaign.db.run("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute'")
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
     assert Counter(item["id"] for item in await campaign.sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)

@@ -93,7 +93,7 @@ async def campaign(site: Site, db: Database) -> AsyncIterator[ApiCaller]:
     async with httpx.AsyncClient(
         base_url=f"{site.url}/mailing/api", headers=headers, trust_env=False, timeout=30, follow_redirects=True
     ) as api:
-        yield ApiCaller(api, db.sessions)
+        yield ApiCaller(api, db)
 
 
 async def test_a_thousand_are_delivered_and_every_figure_agrees_with_kannel_s_log(
@@ -122,7 +122,7 @@ async def test_a_thousand_are_delivered_and_every_figure_agrees_with_kannel_s_lo
     assert kannel.texts() == {SHORT, TWO_PARTS}
     report = await site.told("report", "--date", f"{datetime.now(UTC):%Y-%m-%d}", "--dry-run")
     assert DELIVERY in " ".join(report.split())
-    assert await campaign.rows("SELECT outcome, count(*) FROM attempt GROUP BY 1") == [("accepted", 1000)]
+    assert await campaign.db.run("SELECT outcome, count(*) FROM attempt GROUP BY 1") == [("accepted", 1000)]
 
 
 async def test_stop_as_a_reply_opts_the_phone_out(kannel: Kannel, campaign: ApiCaller) -> None:
@@ -168,9 +168,11 @@ async def test_after_a_kill_in_the_middle_the_rest_is_sent_and_nothing_is_called
     assert unknown <= (BATCH if worker_too else CONCURRENCY)
     assert (await campaign.statistics(mailing_id, limit=1))["delivery"]["delivered"] >= 1000 - unknown - lost
     assert lost <= CONCURRENCY
-    rows = await campaign.rows("SELECT phone, status FROM message")
+    rows = await campaign.db.run("SELECT phone, status FROM message")
     sent = {row.phone for row in rows if row.status == "sent"}
     unsettled = {row.phone for row in rows if row.status == "unknown"}
     assert sent <= set(kannel.sent()) <= sent | unsettled  # of an unknown one the receipt may have died with bearerbox
     doubtful = "outcome IN ('accepted', 'ambiguous')"
-    assert await campaign.rows(f"SELECT message_id FROM attempt WHERE {doubtful} GROUP BY 1 HAVING count(*) > 1") == []
+    assert (
+        await campaign.db.run(f"SELECT message_id FROM attempt WHERE {doubtful} GROUP BY 1 HAVING count(*) > 1") == []
+    )

@@ -52,7 +52,7 @@ def wall(hours: float) -> str:
 async def planned(campaign: Campaign, *, start: str, end: str) -> int:
     """Plan a mailing with these local hours, without a worker."""
     mailing_id = await campaign.mailing(local_window={"start": start, "end": end}, lasts_s=3 * 86_400)
-    await plan_mailing(campaign.sessions, mailing_id)
+    await plan_mailing(campaign.db.sessions, mailing_id)
     return mailing_id
 
 
@@ -105,18 +105,18 @@ async def test_after_a_restart_all_calls_are_inside_the_new_local_hours(
     mailing_id = await planned(campaign, start=opens, end=wall(1))
     restart_with_changed_rules(moscow_moves)
     if not recomputed:
-        await campaign.rows("UPDATE mailing SET timezone_rules = :rules", rules=rules_version())
+        await campaign.db.run("UPDATE mailing SET timezone_rules = :rules", rules=rules_version())
     async with campaign.working():
 
         async def is_settled() -> bool:
             later = "SELECT count(*) FROM message WHERE status = 'pending' AND due_at > now()"
-            return (await campaign.counts(mailing_id)).get("sent") == 3 and await campaign.value(later) == 3
+            return (await campaign.counts(mailing_id)).get("sent") == 3 and await campaign.db.value(later) == 3
 
         await campaign.until(is_settled)
-    sent = await campaign.rows("SELECT client_id FROM message WHERE status = 'sent' ORDER BY client_id")
+    sent = await campaign.db.run("SELECT client_id FROM message WHERE status = 'sent' ORDER BY client_id")
     assert [row.client_id for row in sent] == other
     assert len(await campaign.sandbox.ledger()) == 3
-    waiting = await campaign.rows("SELECT client_id, due_at FROM message WHERE status = 'pending'")
+    waiting = await campaign.db.run("SELECT client_id, due_at FROM message WHERE status = 'pending'")
     assert {row.client_id for row in waiting} == set(moved)
     assert {f"{row.due_at.astimezone(zone_named(MOVED)):%H:%M}" for row in waiting} == {opens}
 

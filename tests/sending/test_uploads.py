@@ -22,13 +22,13 @@ async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_lef
     campaign: Campaign, db: Database
 ) -> None:
     left = await confirmed(db, file_of(10, bad=1))
-    await campaign.rows("UPDATE upload SET status = 'importing', attempts = 1, lease_until = now() - interval '1 s'")
-    await campaign.rows("DELETE FROM procrastinate_jobs")
+    await campaign.db.run("UPDATE upload SET status = 'importing', attempts = 1, lease_until = now() - interval '1 s'")
+    await campaign.db.run("DELETE FROM procrastinate_jobs")
     await confirmed(db, file_of(20))
     async with campaign.working():
         await campaign.until_found(ALL_DONE)
     assert (await upload_of(db, left)).rejected == 1
-    assert await campaign.value("SELECT count(*) FROM client") == 20
+    assert await campaign.db.value("SELECT count(*) FROM client") == 20
 
 
 @pytest.mark.timeout(300)

@@ -1,7 +1,7 @@
 """A mailing's whole life: its client on the API's side, the sandbox gateway's ledger, and a worker in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,13 +10,12 @@ from unittest.mock import patch
 
 import httpx
 from msgspec.structs import replace
-from sqlalchemy import text
 
-from mailing.database.engine import Sessions, transaction
 from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings
 from mailing.worker import run_worker
+from support.database import Database
 from support.plain_http import NO_TLS
 from support.processes import until
 from support.roles import url_as
@@ -61,20 +60,15 @@ class ApiCaller:
     """What the tests say to the API, and see in the database."""
 
     api: httpx.AsyncClient
-    sessions: Sessions
+    db: Database
 
     async def clients(self, count: int, *, timezone: str = "UTC", tag: str | None = None) -> list[int]:
         """Phones go on where the last call left off."""
-        async with transaction(self.sessions) as session:
-            rows = await session.execute(
-                text("""
-                    INSERT INTO client (phone, operator_code, tag, timezone)
-                    SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :tag, :timezone
-                    FROM generate_series(1, CAST(:count AS int)) n RETURNING id
-                """),
-                {"count": count, "timezone": timezone, "tag": tag},
-            )
-            return list(rows.scalars())
+        statement = """
+            INSERT INTO client (phone, operator_code, tag, timezone)
+            SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :tag, :timezone
+            FROM generate_series(1, CAST(:count AS int)) n RETURNING id"""
+        return [row.id for row in await self.db.run(statement, count=count, timezone=timezone, tag=tag)]
 
     async def mailing(self, *, lasts_s: float = 3600, starts_in_s: float = -1, **fields: object) -> int:
         now = datetime.now(UTC)
@@ -120,8 +114,7 @@ class ApiCaller:
 
     async def finished(self, mailing_id: int) -> dict[str, int]:
         async def is_finished() -> bool:
-            [(status,)] = await self.rows("SELECT status FROM mailing WHERE id = :id", id=mailing_id)
-            return bool(status == "finished")
+            return bool(await self.db.value("SELECT status = 'finished' FROM mailing WHERE id = :id", id=mailing_id))
 
         await self.until(is_finished)
         return await self.counts(mailing_id)
@@ -131,16 +124,7 @@ class ApiCaller:
 
     async def until_found(self, sql: str, **values: object) -> None:
         """Wait until the statement returns a row."""
-        await self.until(lambda: self.rows(sql, **values))
-
-    async def rows(self, sql: str, **values: object) -> Sequence[Any]:
-        """What the statement returns, if it returns rows."""
-        async with transaction(self.sessions) as session:
-            result = await (await session.connection()).execute(text(sql), values)
-            return result.all() if result.returns_rows else []
-
-    async def value(self, sql: str, **values: object) -> Any:  # noqa: ANN401 - a column
-        return (await self.rows(sql, **values))[0][0]
+        await self.until(lambda: self.db.run(sql, **values))
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ async def left(stage: Stage) -> None:
     async def opt_out(_mailing: int) -> None:
         called = [call.id for call in _calls(stage)]
         waiting = "SELECT client_id FROM message WHERE status = 'sending' AND NOT id = ANY(:called)"
-        for (client,) in await stage.campaign.rows(waiting, called=called):
+        for (client,) in await stage.campaign.db.run(waiting, called=called):
             await stage.act(OPT_OUT, Subject("client", client))
 
     await _with_calls_waiting(stage, opt_out)
@@ -314,27 +314,27 @@ async def _called(stage: Stage, at_least: int = 1) -> bool:
 
 
 async def _sent(stage: Stage, at_least: int) -> bool:
-    (found,) = await stage.campaign.rows("SELECT count(*) FROM message WHERE status = 'sent'")
+    (found,) = await stage.campaign.db.run("SELECT count(*) FROM message WHERE status = 'sent'")
     return bool(found[0] >= at_least)
 
 
 async def _planning(stage: Stage) -> bool:
     """In the midst of it: nothing is committed."""
     sleeps = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
-    return bool(await stage.campaign.rows(sleeps))
+    return bool(await stage.campaign.db.run(sleeps))
 
 
 async def _planned(stage: Stage) -> bool:
-    return not await stage.campaign.rows("SELECT 1 FROM mailing WHERE planned_revision < plan_revision")
+    return not await stage.campaign.db.run("SELECT 1 FROM mailing WHERE planned_revision < plan_revision")
 
 
 async def _waiting(stage: Stage, at_least: int) -> bool:
     """Claimed messages, while both calls are held."""
-    held: Any = await stage.campaign.rows("SELECT count(*) FROM message WHERE status = 'sending'")
+    held: Any = await stage.campaign.db.run("SELECT count(*) FROM message WHERE status = 'sending'")
     return stage.gateway.ledger.calls_of.total() >= 2 and held[0][0] >= at_least
 
 
 async def _attempted(stage: Stage, at_least: int, *, outcome: str = "ambiguous") -> bool:
     messages = "SELECT count(DISTINCT message_id) FROM attempt WHERE outcome = :outcome"
-    found = await stage.campaign.rows(messages, outcome=outcome)
+    found = await stage.campaign.db.run(messages, outcome=outcome)
     return bool(found[0][0] >= at_least)

@@ -52,7 +52,7 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def stage(api: httpx.AsyncClient, db: Database, gateway: Gateway, ledger: Path, settings: Settings) -> Stage:
-    return Stage(ApiCaller(api, db.sessions), gateway, ledger, settings, working)
+    return Stage(ApiCaller(api, db), gateway, ledger, settings, working)
 
 
 @pytest.mark.heavy

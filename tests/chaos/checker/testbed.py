@@ -55,12 +55,12 @@ class Stage:
         self.actions.append(action)
 
     async def stop_everything(self) -> None:
-        await self.campaign.rows("UPDATE gateway SET stopped_at = now(), stopped_by = 'a test'")
+        await self.campaign.db.run("UPDATE gateway SET stopped_at = now(), stopped_by = 'a test'")
         self.actions.append(Action(kind="stopped", at_answered=time.time()))
 
     async def start_everything(self) -> None:
         asked_at = time.time()
-        await self.campaign.rows("UPDATE gateway SET stopped_at = NULL, stopped_by = NULL")
+        await self.campaign.db.run("UPDATE gateway SET stopped_at = NULL, stopped_by = NULL")
         self.actions.append(Action(kind="started", at_asked=asked_at, at_answered=time.time()))
 
     @property
@@ -81,22 +81,22 @@ class Stage:
 
     async def run_leases_out(self) -> None:
         """As when a minute had passed, and every worker lived, until another one has called again."""
-        await self.campaign.rows("""
+        await self.campaign.db.run("""
             UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
                 SELECT id FROM message WHERE status = 'sending' FOR UPDATE SKIP LOCKED))""")
         await self.until(self._is_called_again)
 
     async def _is_called_again(self) -> bool:
         """Whatever is not final and whose row nobody holds. A worker that still calls it drops the sweep's job."""
-        await sweep(self.campaign.sessions, policy_of(self.settings))
+        await sweep(self.campaign.db.sessions, policy_of(self.settings))
         again = [message for message, calls in self.gateway.ledger.calls_of.items() if calls > 1]
         waiting = "SELECT 1 FROM message WHERE status IN ('pending', 'sending') AND NOT id = ANY(:others)"
-        return not await self.campaign.rows(waiting, others=[*again, *self.locked])
+        return not await self.campaign.db.run(waiting, others=[*again, *self.locked])
 
     @asynccontextmanager
     async def sending_receipts(self) -> AsyncIterator[None]:
         """The provider reports what it accepted, in every way that receipts come."""
-        ((key,),) = await self.campaign.rows("SELECT receipt_key FROM installation")
+        ((key,),) = await self.campaign.db.run("SELECT receipt_key FROM installation")
         base = str(self.campaign.api.base_url).removesuffix("/mailing/api/")
         async with sending_receipts(self.ledger, self.campaign.api, bytes(key), base=base) as sender:
             yield
@@ -106,13 +106,13 @@ class Stage:
     async def locked_row(self, message: int) -> AsyncIterator[None]:
         """Somebody's transaction holds the row of a message that is being sent."""
         self.locked.append(message)
-        async with transaction(self.campaign.sessions) as session:
+        async with transaction(self.campaign.db.sessions) as session:
             await session.execute(text("SELECT 1 FROM message WHERE id = :id FOR UPDATE"), {"id": message})
             yield
 
     async def row_awaited(self) -> bool:
         waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
-        return bool(await self.campaign.rows(waits))
+        return bool(await self.campaign.db.run(waits))
 
     @asynccontextmanager
     async def refusing_row(self, message: int) -> AsyncIterator[None]:
@@ -126,18 +126,18 @@ class Stage:
     @asynccontextmanager
     async def changing_clients(self) -> AsyncIterator[None]:
         """Somebody's change of a client, which no plan goes beside."""
-        async with transaction(self.campaign.sessions) as session:
+        async with transaction(self.campaign.db.sessions) as session:
             await lock_for_client_change(session)
             yield
 
     async def plan_waits(self) -> bool:
         """For whoever changes clients."""
         waits = "SELECT 1 FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted"
-        return bool(await self.campaign.rows(waits))
+        return bool(await self.campaign.db.run(waits))
 
     async def define(self, *statements: str) -> None:
         """Something in the schema of the stage's own database."""
-        async with transaction(self.campaign.sessions) as session:
+        async with transaction(self.campaign.db.sessions) as session:
             for statement in statements:
                 await session.execute(text(statement))
 
@@ -160,12 +160,12 @@ class Stage:
             lag_s=self.lag_s,
             lease_left_s=self.lease_left_s,
         )
-        return check(await collect(self.campaign.sessions, self.campaign.api, self.ledger, history))
+        return check(await collect(self.campaign.db.sessions, self.campaign.api, self.ledger, history))
 
     async def _is_settled(self) -> bool:
         unplanned = "SELECT 1 FROM mailing WHERE status = 'running' AND planned_revision < plan_revision"
         unsent = "SELECT 1 FROM message WHERE status IN ('pending', 'sending')"
-        return not await self.campaign.rows(f"{unplanned} UNION ALL {unsent}")
+        return not await self.campaign.db.run(f"{unplanned} UNION ALL {unsent}")
 
     def _is_idle(self) -> bool:
         ledger = self.gateway.ledger
