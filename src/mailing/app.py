@@ -37,7 +37,7 @@ from mailing.statistics.routes import StatisticsController
 from mailing.web.allowed_hosts import AllowedHosts
 from mailing.web.concurrency_limits import ConcurrencyLimit, LimitsState, limit_concurrency
 from mailing.web.header_limits import HeaderLimits
-from mailing.web.health import HealthState, Readiness, health
+from mailing.web.health import HealthState, health
 from mailing.web.host_names import hosts_of
 from mailing.web.idempotency import provide_session, replay_or_begin
 from mailing.web.methods import AllMethods
@@ -149,12 +149,11 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     open_pool = partial(create_engine, url, application="mailing-api", limit_s=STATEMENT_TIMEOUT_S)
     engine = open_pool(pool_size=POOL_SIZE, reachability=reachability)
     exporting = open_pool(pool_size=EXPORT_POOL_SIZE, wait_s=EXPORT_POOL_WAIT_S, reachability=reachability)
-    asked = open_pool(pool_size=HEALTH_POOL_SIZE)
+    state.readiness_engine = open_pool(pool_size=HEALTH_POOL_SIZE)
     state.reachability = reachability
     state.engine = engine
     state.exporting = autocommit_sessions(exporting)
     state.export_turn = asyncio.Lock()
-    state.readiness = Readiness(asked)
     state.sessions = engine_.sessions(engine)
     state.readers = autocommit_sessions(engine)
     state.reads = ReadPool(engine)
@@ -167,7 +166,7 @@ async def database(app: Litestar) -> AsyncIterator[None]:
         aclosing(state.reads),
     ):
         yield
-    for each in (engine, exporting, asked):
+    for each in (engine, exporting, state.readiness_engine):
         await each.dispose()
 
 

@@ -30,6 +30,18 @@ async def test_a_reading_is_kept_for_its_time_only() -> None:
     assert [await shared.read("key", read, cache_s=0) for _ in range(3)] == [0, 1, 2]
 
 
+async def test_a_reading_that_is_not_kept_is_shared_while_it_goes_on() -> None:
+    numbers = iter(range(10))
+
+    async def read() -> int:
+        await asyncio.sleep(0)
+        return next(numbers)
+
+    shared = SingleFlight()
+    assert await asyncio.gather(*(shared.read("key", read, cache_s=0) for _ in range(3))) == [0, 0, 0]
+    assert await shared.read("key", read, cache_s=0) == 1
+
+
 async def test_a_failed_reading_is_tried_again_by_the_next_who_asks() -> None:
     answers = iter([OSError("away"), None])
 

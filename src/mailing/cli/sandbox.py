@@ -1,16 +1,16 @@
 """`mailing sandbox`: a fake gateway."""
 
-from contextlib import suppress
+import asyncio
 from pathlib import Path
 from typing import get_args
 
 import click
 
 from mailing.cli.options import example, supervised
-from mailing.cli.runtime import run
+from mailing.cli.runtime import run, until_signal
 from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.dialects import base_path_of
-from mailing.gateway.sandbox.server import running, serve
+from mailing.gateway.sandbox.server import running
 from mailing.process.ports import require_free_port
 from mailing.settings import ProviderName
 
@@ -43,11 +43,13 @@ def sandbox(
     Change its behaviour while it runs with PUT /behaviour. Its page is at /.
     """
 
-    def started(bound: int) -> None:
-        click.echo(f"sandbox gateway: http://{host}:{bound}{base_path_of(provider)}")
+    async def serve(stop: asyncio.Event) -> None:
+        behaviour = Behaviour(latency_s=latency)
+        async with running(
+            host, port, behaviour, provider=provider, allowed_hosts=allowed_hosts, ledger_path=ledger
+        ) as bound:
+            click.echo(f"sandbox gateway: http://{host}:{bound}{base_path_of(provider)}")
+            await stop.wait()
 
     require_free_port(host, port, "--host or --port")
-    behaviour = Behaviour(latency_s=latency)
-    sandbox = running(host, port, behaviour, provider=provider, allowed_hosts=allowed_hosts, ledger_path=ledger)
-    with suppress(KeyboardInterrupt):
-        run(serve(sandbox, started=started))
+    run(until_signal(serve))

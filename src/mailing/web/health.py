@@ -1,6 +1,7 @@
 """`/health`: liveness and readiness, without an API key."""
 
 import asyncio
+from functools import partial
 
 from litestar import Response, Router, get
 from msgspec import Struct
@@ -60,31 +61,19 @@ async def live() -> Alive:
 
 
 class HealthState(AppState):
-    readiness: "Readiness"
+    """`readiness_engine` is for nothing else, so that a full pool does not fail the probe."""
+
+    readiness_engine: AsyncEngine
 
 
 @get("/ready")
 async def ready(state: HealthState) -> Response[Alive | NotReady]:
-    failure = await state.readiness.failure()
+    """Check what a request needs. The endpoint is public, so concurrent requests share one check."""
+    check = partial(_check_in_time, state.readiness_engine)
+    failure = await state.single_flight.read("readiness", check, cache_s=0)
     if failure:
         logger.warning("not ready", check=failure.check, detail=failure.detail)
     return Response(failure or Alive(), status_code=503 if failure else 200)
-
-
-class Readiness:
-    """Readiness of one process, checked over connections of its own, so that a full pool does not fail the probe.
-
-    The endpoint is public, so concurrent requests share one check.
-    """
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._checking: asyncio.Task[NotReady | None] | None = None
-
-    async def failure(self) -> NotReady | None:
-        if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(_check_in_time(self._engine))
-        return await asyncio.shield(self._checking)
 
 
 async def _check_in_time(engine: AsyncEngine) -> NotReady | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -20,14 +21,6 @@ from mailing.web.validation import parse
 from support.gateway_calls import gateway, send
 
 AT = datetime(2030, 5, 17, 12, 0, 0, 123456, tzinfo=UTC)
-PROCESS = """
-import asyncio, pathlib, sys
-from mailing.gateway.sandbox.behaviour import Behaviour
-from mailing.gateway.sandbox.server import running, serve
-path = pathlib.Path(sys.argv[1])
-started = lambda port: print(port, flush=True)
-asyncio.run(serve(running("127.0.0.1", 0, Behaviour(), ledger_path=path), started=started))
-"""
 
 
 def accept(ledger: Ledger, message_id: int, text: str = "hello") -> None:
@@ -108,11 +101,11 @@ def test_a_body_is_a_behaviour_or_refused_by_its_fields(body: bytes) -> None:
 
 
 async def start_process(path: Path) -> tuple[asyncio.subprocess.Process, int]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROCESS, str(path), stdout=asyncio.subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "mailing", "sandbox", "--port", "0", "--ledger", str(path)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
-    return process, int(await process.stdout.readline())
+    address = (await process.stdout.readline()).decode().split()[-1]
+    return process, urlsplit(address).port or 0
 
 
 async def test_sigterm_ends_it_well_and_a_kill_loses_nothing(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """The sandbox on a port."""
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -13,16 +11,6 @@ from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.dialects import dialect_of
 from mailing.gateway.sandbox.gateway import SandboxGateway
 from mailing.gateway.sandbox.ledger import Ledger
-
-
-async def serve(sandbox: AbstractAsyncContextManager[int], *, started: Callable[[int], object]) -> None:
-    """Serve what `running` returns until cancelled or SIGTERM. `started` gets the bound port."""
-    stop = asyncio.Event()
-    with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread: cancelling still ends it
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with sandbox as bound_port:
-        started(bound_port)
-        await stop.wait()
 
 
 @asynccontextmanager
