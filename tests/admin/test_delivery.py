@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from mailing.settings import Settings
 from support.admin import Browser
+from support.answers import words
 from support.database import Database
-from support.markup import words
 
 RECEIPT = """
     INSERT INTO receipt (message_id, mailing_id, state, code, at)

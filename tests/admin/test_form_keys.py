@@ -12,8 +12,8 @@ from litestar import Litestar
 import mailing.admin
 from mailing.admin import form_keys
 from support.admin import Browser, mailing_form
+from support.answers import words
 from support.database import Database
-from support.markup import words
 from support.processes import until
 from support.query_plans import executed
 

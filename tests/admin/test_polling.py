@@ -7,8 +7,8 @@ import pytest
 
 from mailing.messages.states import MessageStatus
 from support.admin import Browser
+from support.answers import words
 from support.database import Database
-from support.markup import words
 
 
 async def test_an_empty_start_page_says_how_everything_is(viewer: Browser) -> None:

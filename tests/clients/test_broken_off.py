@@ -57,8 +57,7 @@ class Scene:
         self.between.forget()
 
     async def stored(self) -> int:
-        number: int = await self.db.value("SELECT count(*) FROM client")
-        return number
+        return int(await self.db.value("SELECT count(*) FROM client"))
 
     async def imported_again(self) -> ImportResult:
         """Over a sound connection."""

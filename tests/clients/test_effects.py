@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support.answers import Json, json_of
 from support.database import Database
 from support.mailing_requests import statuses
 
@@ -18,7 +19,7 @@ async def add_message(db: Database, client_id: int, status: str = "pending") -> 
     return mailing_id
 
 
-async def message_of(db: Database, mailing_id: int) -> dict[str, Any]:
+async def message_of(db: Database, mailing_id: int) -> Json:
     """Return the mailing's only message; `open` tells whether its window is known."""
     (message,) = await db.run("SELECT *, closes_at > now() AS open FROM message WHERE mailing_id = :id", id=mailing_id)
     return message._asdict()
@@ -26,8 +27,7 @@ async def message_of(db: Database, mailing_id: int) -> dict[str, Any]:
 
 @pytest.fixture
 async def client_id(api: httpx.AsyncClient) -> int:
-    created: int = (await api.post("/clients", json=MOSCOW)).json()["id"]
-    return created
+    return int(json_of(await api.post("/clients", json=MOSCOW), 201)["id"])
 
 
 async def test_opting_out_cancels_what_is_pending_and_nothing_else(

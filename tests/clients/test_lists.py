@@ -1,10 +1,9 @@
 """Lists of clients: filters, pages, and queries that can't be read."""
 
-from typing import Any
-
 import httpx
 
-from support.client_requests import bad_fields, created
+from support.answers import Json, bad_fields, json_of
+from support.client_requests import created
 
 
 async def test_filters_narrow_the_list_down(api: httpx.AsyncClient) -> None:
@@ -12,9 +11,8 @@ async def test_filters_narrow_the_list_down(api: httpx.AsyncClient) -> None:
     plain = await created(api, phone="79161234568", tag=None)
     other = await created(api, phone="79031112233", tag="=1+1 & ü")
 
-    async def found(**filters: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = (await api.get("/clients", params=filters)).json()["items"]
-        return items
+    async def found(**filters: str) -> list[Json]:
+        return list(json_of(await api.get("/clients", params=filters))["items"])
 
     assert await found() == [vip, plain, other]
     assert await found(tag="vip") == [vip]

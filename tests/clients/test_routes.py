@@ -11,7 +11,8 @@ from mailing.clients.routes import clients
 from mailing.web.idempotency import provide_session
 from mailing.web.openapi import openapi_config
 from mailing.web.parameters import MAX_ID, provide_caller
-from support.client_requests import MOSCOW, bad_fields, created
+from support.answers import bad_fields, problem_of
+from support.client_requests import MOSCOW, created
 
 
 async def test_a_client_is_created_and_its_address_answered(api: httpx.AsyncClient) -> None:
@@ -43,11 +44,10 @@ async def test_a_phone_belongs_to_one_client(api: httpx.AsyncClient) -> None:
         await api.patch(f"/clients/{second['id']}", json={"phone": first["phone"]}),
     ]
     for answer in answers:
-        assert answer.status_code == 409
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert [error["field"] for error in answer.json()["errors"]] == ["phone"]
+        [error] = problem_of(answer, 409)["errors"]
+        assert error["field"] == "phone"
+        assert error["message"].endswith(f": /mailing/api/clients/{first['id']}/")
         assert first["phone"] not in answer.text
-        assert answer.json()["errors"][0]["message"].endswith(f": /mailing/api/clients/{first['id']}/")
     assert (await api.get(f"/clients/{second['id']}")).json() == second
 
 
@@ -98,9 +98,7 @@ async def test_a_deleted_client_is_gone(api: httpx.AsyncClient) -> None:
     address = f"/clients/{(await created(api))['id']}/"
     assert (await api.delete(address)).status_code == 204
     for method in ("GET", "DELETE"):
-        answer = await api.request(method, address)
-        assert answer.status_code == 404
-        assert answer.headers["content-type"] == "application/problem+json"
+        assert problem_of(await api.request(method, address), 404)
     assert (await api.put(address, json=MOSCOW)).status_code == 404
     assert (await api.patch(address, json={})).status_code == 404
     await created(api)
@@ -177,8 +175,7 @@ async def test_a_body_that_is_no_json_object_is_refused_as_a_whole(api: httpx.As
 
 
 async def test_a_body_over_a_megabyte_is_too_large(api: httpx.AsyncClient) -> None:
-    answer = await api.post("/clients", content=b" " * 1_000_001)
-    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert problem_of(await api.post("/clients", content=b" " * 1_000_001), 413)
 
 
 NO_CLIENTS = {"0": 400, "-1": 400, str(MAX_ID + 1): 400, str(MAX_ID): 404, "abc": 404, "1.5": 404, "1/2": 404}

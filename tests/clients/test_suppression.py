@@ -12,6 +12,7 @@ from mailing.clients.repository import ClientRepository
 from mailing.clients.schemas import ClientIn, ClientPatch, ImportResult
 from mailing.database.engine import transaction
 from mailing.privacy.erasure import allow_again, erase, export_person
+from support.answers import Json, json_of
 from support.client_requests import MOSCOW, created, uploaded
 from support.database import LOCK_WAITS, Database
 
@@ -35,9 +36,8 @@ async def add_pending(db: Database, client_id: int) -> None:
     await db.run("UPDATE message SET client_id = :client_id", client_id=client_id)
 
 
-async def client_with(api: httpx.AsyncClient, phone: str) -> dict[str, Any]:
-    found: dict[str, Any] = (await api.get("/clients", params={"phone": phone})).json()["items"][0]
-    return found
+async def client_with(api: httpx.AsyncClient, phone: str) -> Json:
+    return dict(json_of(await api.get("/clients", params={"phone": phone}))["items"][0])
 
 
 @pytest.mark.parametrize("given", [{}, {"opted_out": False}])

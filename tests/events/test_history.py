@@ -11,8 +11,9 @@ import pytest
 from mailing.events.history import HISTORIES, HistoryCursor, Subject, history
 from mailing.messages.states import MessageStatus
 from support import ROOT
+from support.answers import Json, bad_fields, json_of
 from support.database import Database
-from support.mailing_requests import Json, items_of_pages, told
+from support.mailing_requests import items_of_pages
 from support.query_plans import scans
 
 Api = httpx.AsyncClient
@@ -20,8 +21,7 @@ CLIENT = {"phone": "79161234567", "timezone": "Europe/Moscow", "tag": "vip"}
 
 
 async def events_of(api: Api, **whose: int | str) -> list[Json]:
-    items: list[Json] = (await told(await api.get("/events/", params=whose)))["items"]
-    return items
+    return list(json_of(await api.get("/events/", params=whose))["items"])
 
 
 def kinds(events: list[Json]) -> list[str]:
@@ -36,7 +36,7 @@ async def attempt(db: Database, message_id: int, number: int, outcome: str, *, a
 
 
 async def test_a_client_s_story_tells_who_changed_what_but_no_phone(api: Api) -> None:
-    client = await told(await api.post("/clients/", json=CLIENT), 201)
+    client = json_of(await api.post("/clients/", json=CLIENT), 201)
     path = f"/clients/{client['id']}/"
     await api.patch(path, json={"phone": "79037654321", "tag": "gold"}, headers={"X-Request-ID": "my-request"})
     await api.patch(path, json={"tag": "gold"})
@@ -58,8 +58,8 @@ async def test_a_client_s_story_tells_who_changed_what_but_no_phone(api: Api) ->
 async def test_an_import_stands_in_the_story_of_each_client_that_it_made_or_changed(api: Api) -> None:
     """Also when the client is gone."""
     head, row = "phone,timezone,tag\n", "79161234567,Europe/Moscow,"
-    await told(await api.post("/clients/import", content=f"{head}{row}vip\n79161234568,UTC,a\n"))
-    await told(await api.post("/clients/import", content=f"{head}{row}gold\n79161234568,UTC,a\n"))
+    json_of(await api.post("/clients/import", content=f"{head}{row}vip\n79161234568,UTC,a\n"))
+    json_of(await api.post("/clients/import", content=f"{head}{row}gold\n79161234568,UTC,a\n"))
     made, changed = await events_of(api, client_id=1)
     assert (made["kind"], made["detail"]) == (
         "clients.imported",
@@ -78,9 +78,9 @@ async def test_a_message_s_story_has_its_mailing_s_and_its_client_s_events_in_it
     await attempt(db, mine, 1, "ambiguous", ago="2 min")
     await attempt(db, mine, 2, "refused", ago="1 min")
     await attempt(db, other, 1, "ambiguous", ago="1 min")
-    await told(await api.post(f"/mailings/{mailing_id}/pause"))
-    await told(await api.patch(f"/clients/{client_id}/", json={"tag": "gold"}))
-    await told(await api.post(f"/messages/{other}/resolve", json={"as": "sent"}))
+    json_of(await api.post(f"/mailings/{mailing_id}/pause"))
+    json_of(await api.patch(f"/clients/{client_id}/", json={"tag": "gold"}))
+    json_of(await api.post(f"/messages/{other}/resolve", json={"as": "sent"}))
     found = await events_of(api, message_id=mine)
     assert kinds(found) == [
         *("message.attempted", "message.attempted", "message.failed", "mailing.paused", "client.changed")
@@ -99,8 +99,8 @@ async def test_a_mailing_s_story_has_the_calls_of_all_its_messages_and_the_stops
     first, second = await db.add_messages(mailing_id, ["sent", "unknown"])
     await attempt(db, first, 1, "accepted", ago="3 min")
     await attempt(db, second, 1, "ambiguous", ago="2 min")
-    await told(await api.post("/gateway/stop"))
-    await told(await api.post(f"/messages/{second}/resolve", json={"as": "failed"}))
+    json_of(await api.post("/gateway/stop"))
+    json_of(await api.post(f"/messages/{second}/resolve", json={"as": "failed"}))
     await api.delete(f"/mailings/{mailing_id}")
     found = await events_of(api, mailing_id=mailing_id)
     assert kinds(found) == [
@@ -139,8 +139,8 @@ def test_the_documentation_names_every_kind_of_event() -> None:
 
 async def test_exactly_one_id_is_asked_for(api: Api) -> None:
     none, two = await api.get("/events/"), await api.get("/events/", params={"client_id": 1, "mailing_id": 2})
-    assert [error["field"] for error in (await told(none, 400))["errors"]] == ["mailing_id"]
-    assert [error["field"] for error in (await told(two, 400))["errors"]] == ["mailing_id", "client_id"]
+    assert bad_fields(none) == ["mailing_id"]
+    assert bad_fields(two) == ["mailing_id", "client_id"]
 
 
 @pytest.mark.parametrize("cursor", ["x", base64.urlsafe_b64encode(b"\xff" * 21).decode(), "A" * 27 + "\0", "A" * 28])

@@ -6,8 +6,9 @@ import pytest
 from mailing.mailings.actions import MAX_CANCELLED_AT_ONCE
 from mailing.mailings.repository import finish
 from mailing.sending.finalize import settle_mailing
+from support.answers import json_of
 from support.database import Database
-from support.mailing_requests import add_audience, events, jobs_of, statuses, told
+from support.mailing_requests import add_audience, events, jobs_of, statuses
 
 Api = httpx.AsyncClient
 UNSENT = ["pending", "pending", "pending", "sending", "sent", "failed", "unknown", "expired"]
@@ -15,11 +16,11 @@ UNSENT = ["pending", "pending", "pending", "sending", "sent", "failed", "unknown
 
 async def test_a_pause_and_a_cancel_say_how_many_messages_they_stop(db: Database, api: Api) -> None:
     mailing_id, _ = await add_audience(db, UNSENT)
-    assert (await told(await api.post(f"/mailings/{mailing_id}/pause")))["stopped"] == 3
-    assert (await told(await api.post(f"/mailings/{mailing_id}/pause")))["stopped"] == 3, "still held back"
-    cancelled = await told(await api.post(f"/mailings/{mailing_id}/cancel"))
+    assert json_of(await api.post(f"/mailings/{mailing_id}/pause"))["stopped"] == 3
+    assert json_of(await api.post(f"/mailings/{mailing_id}/pause"))["stopped"] == 3, "still held back"
+    cancelled = json_of(await api.post(f"/mailings/{mailing_id}/cancel"))
     assert (cancelled["status"], cancelled["stopped"]) == ("cancelled", 3)
-    assert (await told(await api.post(f"/mailings/{mailing_id}/cancel")))["stopped"] == 0, "nothing was left"
+    assert json_of(await api.post(f"/mailings/{mailing_id}/cancel"))["stopped"] == 0, "nothing was left"
     assert await statuses(db, mailing_id) == {"cancelled": 3} | dict.fromkeys(UNSENT[3:], 1)
     assert [(kind, detail) for kind, _, _, detail in await events(db)] == [
         ("mailing.paused", {"stopped": 3}),
@@ -29,14 +30,14 @@ async def test_a_pause_and_a_cancel_say_how_many_messages_they_stop(db: Database
 
 async def test_where_nothing_is_planned_yet_nothing_is_stopped(db: Database, api: Api) -> None:
     scheduled = await db.add_mailing(status="scheduled")
-    assert (await told(await api.post(f"/mailings/{scheduled}/cancel")))["stopped"] == 0
+    assert json_of(await api.post(f"/mailings/{scheduled}/cancel"))["stopped"] == 0
     assert await jobs_of(db, scheduled) == set()
 
 
 async def test_a_cancel_of_very_many_counts_all_and_leaves_the_rest_to_a_worker(db: Database, api: Api) -> None:
     mailing_id = await db.add_mailing()
     await db.add_messages(mailing_id, ["pending"] * (MAX_CANCELLED_AT_ONCE + 7))
-    assert (await told(await api.post(f"/mailings/{mailing_id}/cancel")))["stopped"] == MAX_CANCELLED_AT_ONCE + 7
+    assert json_of(await api.post(f"/mailings/{mailing_id}/cancel"))["stopped"] == MAX_CANCELLED_AT_ONCE + 7
     assert await statuses(db, mailing_id) == {"cancelled": MAX_CANCELLED_AT_ONCE, "pending": 7}
     assert await jobs_of(db, mailing_id) == {"settle_mailing"}
     await settle_mailing(db.sessions, mailing_id)
@@ -49,7 +50,7 @@ async def test_a_message_that_is_just_being_claimed_neither_delays_a_cancel_nor_
     mailing_id, (claimed, _) = await add_audience(db, ["pending"] * 2)
     async with db.engine.connect() as worker, worker.begin():
         await worker.exec_driver_sql(f"SELECT FROM message WHERE id = {claimed} FOR UPDATE")
-        assert (await told(await api.post(f"/mailings/{mailing_id}/cancel")))["stopped"] == 2
+        assert json_of(await api.post(f"/mailings/{mailing_id}/cancel"))["stopped"] == 2
     assert await statuses(db, mailing_id) == {"cancelled": 1, "pending": 1}
     await settle_mailing(db.sessions, mailing_id)
     assert await statuses(db, mailing_id) == {"cancelled": 2}
@@ -77,9 +78,9 @@ async def test_failed_messages_are_pending_again_with_their_ids_and_attempts(
         "UPDATE message SET soft_refusals = 5, counted_attempts = 6, reason_code = 'not_json' WHERE status = 'failed'"
     )
     await db.run("UPDATE mailing SET finished_at = now() WHERE status = 'finished'")
-    answer = await told(await api.post(f"/mailings/{mailing_id}/resend-failed"))
+    answer = json_of(await api.post(f"/mailings/{mailing_id}/resend-failed"))
     assert (answer["resent"], answer["status"]) == (2, after)
-    assert (await told(await api.get(f"/mailings/{mailing_id}/")))["status"] == after
+    assert json_of(await api.get(f"/mailings/{mailing_id}/"))["status"] == after
     assert "settle_mailing" in await jobs_of(db, mailing_id)
     await settle_mailing(db.sessions, mailing_id)
     again = await db.run(
@@ -94,10 +95,10 @@ async def test_failed_messages_are_pending_again_with_their_ids_and_attempts(
 
 async def test_where_nothing_failed_nothing_is_resent_and_nothing_changes(db: Database, api: Api) -> None:
     mailing_id, _ = await add_audience(db, ["failed", "sent"], status="finished")
-    assert (await told(await api.post(f"/mailings/{mailing_id}/resend-failed")))["resent"] == 1
-    assert (await told(await api.post(f"/mailings/{mailing_id}/resend-failed")))["resent"] == 0
+    assert json_of(await api.post(f"/mailings/{mailing_id}/resend-failed"))["resent"] == 1
+    assert json_of(await api.post(f"/mailings/{mailing_id}/resend-failed"))["resent"] == 0
     other, _ = await add_audience(db, ["sent"], status="finished")
-    answer = await told(await api.post(f"/mailings/{other}/resend-failed"))
+    answer = json_of(await api.post(f"/mailings/{other}/resend-failed"))
     assert (answer["resent"], answer["status"]) == (0, "finished")
     assert len(await events(db)) == 1
     assert await jobs_of(db, other) == set()
@@ -106,9 +107,9 @@ async def test_where_nothing_failed_nothing_is_resent_and_nothing_changes(db: Da
 async def test_a_client_that_is_gone_or_has_opted_out_is_not_resent(db: Database, api: Api) -> None:
     mailing_id, _ = await add_audience(db, ["failed"] * 3)
     clients = [each.id for each in await db.run("SELECT id FROM client ORDER BY id")]
-    await told(await api.patch(f"/clients/{clients[0]}/", json={"opted_out": True}))
+    json_of(await api.patch(f"/clients/{clients[0]}/", json={"opted_out": True}))
     assert (await api.delete(f"/clients/{clients[1]}/")).status_code == 204
-    assert (await told(await api.post(f"/mailings/{mailing_id}/resend-failed")))["resent"] == 1
+    assert json_of(await api.post(f"/mailings/{mailing_id}/resend-failed"))["resent"] == 1
     assert await statuses(db, mailing_id) == {"failed": 2, "pending": 1}
 
 
@@ -119,11 +120,11 @@ async def test_nothing_is_resent_before_the_start_after_a_cancel_or_past_the_end
     }
     for status, remedy in refused.items():
         mailing_id, _ = await add_audience(db, ["failed"], status=status)
-        assert (await told(await api.post(f"/mailings/{mailing_id}/resend-failed"), 409))["detail"] == remedy
+        assert json_of(await api.post(f"/mailings/{mailing_id}/resend-failed"), 409)["detail"] == remedy
     for status in ("running", "paused", "finished"):
         mailing_id, _ = await add_audience(db, ["failed"], status=status)
         await db.run("UPDATE mailing SET ends_at = now() WHERE id = :id", id=mailing_id)
         remedy = "The end of this mailing has passed; create a new one for the clients it did not reach."
-        assert (await told(await api.post(f"/mailings/{mailing_id}/resend-failed"), 409))["detail"] == remedy
+        assert json_of(await api.post(f"/mailings/{mailing_id}/resend-failed"), 409)["detail"] == remedy
         assert await statuses(db, mailing_id) == {"failed": 1}
     assert await events(db) == []

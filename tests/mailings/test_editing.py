@@ -2,16 +2,15 @@
 
 import asyncio
 
+from support.answers import Json, bad_fields
 from support.database import Database
 from support.mailing_requests import (
     ALL,
     CLOSED,
     STOPPED,
     Api,
-    Json,
     body,
     created,
-    fields,
     in_hours,
     instant,
     jobs,
@@ -93,7 +92,7 @@ async def test_a_patch_that_leaves_no_time_between_start_and_end_is_refused(db: 
         {"starts_at": in_hours(5)},
         {"starts_at": in_hours(5), "text": "New"},
     ):
-        assert fields(await api.patch(f"/mailings/{found['id']}/", json=change)) == {"ends_at"}
+        assert set(bad_fields(await api.patch(f"/mailings/{found['id']}/", json=change))) == {"ends_at"}
     assert await read(api, found["id"]) == found
     assert (await row(db, found["id"]))["text_revision"] == 1
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 
 from mailing.access import api_keys
+from support.answers import Json, json_of
 from support.database import Database
-from support.mailing_requests import Json, events, told
+from support.mailing_requests import events
 
 Api = httpx.AsyncClient
 TEXT = "a text that nobody finds in an event"
@@ -21,11 +22,11 @@ async def test_a_mailing_s_whole_life_is_told_with_the_name_of_the_key(db: Datab
     key = await db.commit(api_keys.create, "crm", by="tests")
     await db.run("DELETE FROM event")  # of making the key
     api.headers["Authorization"] = f"Bearer {key}"
-    mailing = await told(await api.post("/mailings/", json=body()), 201)
+    mailing = json_of(await api.post("/mailings/", json=body()), 201)
     path = f"/mailings/{mailing['id']}"
-    await told(await api.patch(path, json={"starts_at": "2020-01-01T00:00:00Z"}))
+    json_of(await api.patch(path, json={"starts_at": "2020-01-01T00:00:00Z"}))
     for action in ("pause", "pause", "resume", "resume", "cancel", "cancel"):
-        await told(await api.post(f"{path}/{action}"))
+        json_of(await api.post(f"{path}/{action}"))
     await api.delete(path)
     found = await events(db)
     assert [kind.removeprefix("mailing.") for kind, *_ in found] == [
@@ -35,15 +36,15 @@ async def test_a_mailing_s_whole_life_is_told_with_the_name_of_the_key(db: Datab
 
 
 async def test_an_edit_tells_which_fields_differ_and_how_but_never_the_text(db: Database, api: Api) -> None:
-    created = await told(await api.post("/mailings/", json=body() | {"filter": {"tags": ["vip"]}}), 201)
+    created = json_of(await api.post("/mailings/", json=body() | {"filter": {"tags": ["vip"]}}), 201)
     change: Json = {
         "text": f"{TEXT}, changed",
         "filter": {"operator_codes": ["916"]},
         "local_window": {"start": "09:00", "end": "21:00"},
         "ends_at": "2050-01-01T00:00:00Z",
     }
-    await told(await api.patch(f"/mailings/{created['id']}/", json=change))
-    await told(await api.patch(f"/mailings/{created['id']}/", json=change))
+    json_of(await api.patch(f"/mailings/{created['id']}/", json=change))
+    json_of(await api.patch(f"/mailings/{created['id']}/", json=change))
     (_, _, _, made), (_, _, _, edited) = await events(db)
     assert made == {name: created[name] for name in ("starts_at", "ends_at", "filter", "local_window")}
     assert edited == {
@@ -63,7 +64,7 @@ async def test_an_edit_tells_which_fields_differ_and_how_but_never_the_text(db: 
 async def test_an_opt_out_and_an_opt_in_are_told_once(db: Database, api: Api) -> None:
     client_id = await db.add_client()
     for opted_out in (True, True, False, False):
-        await told(await api.patch(f"/clients/{client_id}/", json={"opted_out": opted_out}))
+        json_of(await api.patch(f"/clients/{client_id}/", json={"opted_out": opted_out}))
     found = await db.run("SELECT kind, actor, client_id, detail FROM event ORDER BY id")
     assert found == [
         ("client.opted_out", "MAILING_API_KEY", client_id, {"stopped": 0}),
@@ -74,6 +75,6 @@ async def test_an_opt_out_and_an_opt_in_are_told_once(db: Database, api: Api) ->
 async def test_what_is_refused_is_not_told(db: Database, api: Api) -> None:
     mailing_id = await db.add_mailing(status="cancelled")
     for action in ("pause", "resume", "resend-failed"):
-        await told(await api.post(f"/mailings/{mailing_id}/{action}"), 409)
-    await told(await api.patch(f"/mailings/{mailing_id}/", json={"text": "x"}), 409)
+        json_of(await api.post(f"/mailings/{mailing_id}/{action}"), 409)
+    json_of(await api.patch(f"/mailings/{mailing_id}/", json={"text": "x"}), 409)
     assert await events(db) == []

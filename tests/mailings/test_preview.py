@@ -11,9 +11,10 @@ from mailing.mailings.audience import reach_of_edit
 from mailing.messages.planning import Audience
 from mailing.sending.plan import plan_mailing
 from support import mailing_requests
+from support.answers import Json, bad_fields, json_of
 from support.database import Database
 from support.database_copies import end_idle_connections
-from support.mailing_requests import Api, Json, in_hours, statuses, told
+from support.mailing_requests import Api, in_hours, statuses
 from support.query_plans import Plan, nodes, plans
 
 ZONES = ["UTC", "Europe/Moscow", "Europe/Kaliningrad", "Asia/Kolkata", "Asia/Vladivostok", "America/New_York"]
@@ -26,13 +27,13 @@ def body(**changes: Any) -> Json:  # noqa: ANN401 - JSON
 
 async def planned(api: Api, db: Database, given: Json) -> int:
     """Create a mailing and plan it."""
-    mailing_id: int = (await told(await api.post("/mailings/", json=given), 201))["id"]
+    mailing_id: int = json_of(await api.post("/mailings/", json=given), 201)["id"]
     await plan_mailing(db.sessions, mailing_id)
     return mailing_id
 
 
 async def previewed(api: Api, given: Json, **params: int) -> Json:
-    return await told(await api.post("/mailings/preview", json=given, params=params))
+    return json_of(await api.post("/mailings/preview", json=given, params=params))
 
 
 async def populate(db: Database, chance: random.Random, count: int = 300) -> None:
@@ -86,10 +87,10 @@ async def _edited_as_foretold(db: Database, api: Api, *, mailing_id: int, given:
         WHERE mailing_id = :id AND status = 'pending' AND id % 2 = 0""",
         id=mailing_id,
     )
-    given["starts_at"] = (await told(await api.get(f"/mailings/{mailing_id}/")))["starts_at"]
+    given["starts_at"] = json_of(await api.get(f"/mailings/{mailing_id}/"))["starts_at"]
     before = await statuses(db, mailing_id)
     foretold = await previewed(api, given, mailing_id=mailing_id)
-    await told(await api.put(f"/mailings/{mailing_id}/", json=given))
+    json_of(await api.put(f"/mailings/{mailing_id}/", json=given))
     await plan_mailing(db.sessions, mailing_id)
     after = await statuses(db, mailing_id)
     assert after.get("sending", 0) == before.get("sending", 0)
@@ -105,7 +106,7 @@ async def test_a_client_with_a_phone_that_got_the_mailing_is_unaffected_by_an_ed
         """UPDATE message SET status = 'sent', claim_no = 1, counted_attempts = 1, phone = '79160000001',
             text_revision = 1, finished_at = now()"""
     )
-    await told(await api.patch(f"/clients/{first}/", json={"phone": "79160000002"}))
+    json_of(await api.patch(f"/clients/{first}/", json={"phone": "79160000002"}))
     await db.add_client(phone="79160000001")
     await db.add_client(phone="79160000003")
     reworded = await previewed(api, given | {"text": "Bye"}, mailing_id=mailing_id)
@@ -159,7 +160,7 @@ async def test_it_says_when_all_is_done_at_the_rate_limit_and_how_many_the_end_c
 ) -> None:
     for number in range(20):
         await db.add_client(phone=f"7916{number:07}")
-    await told(await api.patch("/gateway/", json={"rate": 0.01}))
+    json_of(await api.patch("/gateway/", json={"rate": 0.01}))
     now = datetime.now(UTC)
     long = await previewed(api, body(text="Привет"))
     assert long["rate"] == {"per_second": pytest.approx(0.01 / 1.05), "source": "limit"}
@@ -196,7 +197,7 @@ async def test_what_creating_would_refuse_the_preview_refuses(blank: str, api: A
     )
     assert (past.status_code, past.json()["errors"][0]["field"]) == (400, "ends_at")
     bad = await api.post("/mailings/preview", json={"text": blank})
-    assert {error["field"] for error in bad.json()["errors"]} == {"text", "starts_at", "ends_at"}
+    assert set(bad_fields(bad)) == {"text", "starts_at", "ends_at"}
 
 
 async def test_what_an_edit_would_refuse_its_preview_refuses(db: Database, api: Api) -> None:

@@ -4,14 +4,13 @@ import json
 from typing import Any
 
 from mailing.mailings.states import MailingStatus
+from support.answers import Json, bad_fields
 from support.database import Database
 from support.mailing_requests import (
     ALL,
     Api,
-    Json,
     body,
     created,
-    fields,
     in_hours,
     instant,
     jobs,
@@ -132,7 +131,7 @@ def sent(given: Json) -> bytes:
 
 async def test_every_bad_field_is_refused_and_named_and_nothing_is_stored(db: Database, api: Api) -> None:
     for changes, named in BAD + BAD_WHOLE:
-        assert fields(await api.post("/mailings/", content=sent(body(**changes)))) == named, changes
+        assert set(bad_fields(await api.post("/mailings/", content=sent(body(**changes))))) == named, changes
     assert await db.run("SELECT id FROM mailing UNION ALL SELECT id FROM procrastinate_jobs") == []
 
 
@@ -141,10 +140,10 @@ async def test_an_edit_is_refused_for_the_same_and_changes_nothing(db: Database,
     job = await newest_job(db)
     for changes, named in BAD + BAD_WHOLE:
         answer = await api.put(f"/mailings/{found['id']}/", content=sent(body(**changes)))
-        assert fields(answer) == named, changes
+        assert set(bad_fields(answer)) == named, changes
     for changes, named in BAD:
         answer = await api.patch(f"/mailings/{found['id']}/", content=sent(changes))
-        assert fields(answer) == named, changes
+        assert set(bad_fields(answer)) == named, changes
     assert await read(api, found["id"]) == found
     assert await jobs(db, after=job) == []
 
@@ -155,7 +154,7 @@ async def test_no_refusal_repeats_what_was_given(api: Api) -> None:
         text=secret * 100, starts_at=secret, ends_at=secret, filter={"tags": secret, "operator_codes": [secret]}
     )
     answer = await api.post("/mailings/", json=given | {"local_window": {"start": secret, "end": secret}})
-    assert len(fields(answer)) == 7
+    assert len(set(bad_fields(answer))) == 7
     assert "s3cret" not in answer.text
 
 

@@ -1,10 +1,10 @@
 from datetime import datetime, timedelta
-from typing import Any
 
 import httpx
 
 from mailing.messages.states import MessageStatus
 from mailing.web.parameters import MAX_ID
+from support.answers import Json, json_of
 from support.database import Database
 
 Api = httpx.AsyncClient
@@ -14,11 +14,8 @@ ATTEMPT = (
 )
 
 
-async def story(api: Api, message_id: int) -> dict[str, Any]:
-    answer = await api.get(f"/messages/{message_id}/")
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
+async def story(api: Api, message_id: int) -> Json:
+    return json_of(await api.get(f"/messages/{message_id}/"))
 
 
 async def change(db: Database, message_id: int, columns: str) -> None:

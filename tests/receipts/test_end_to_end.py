@@ -74,8 +74,7 @@ async def through(provider: str, settings: Settings, db: Database, **behaviour: 
 
 
 async def delivery(campaign: ApiCaller, mailing_id: int) -> dict[str, int]:
-    found: dict[str, int] = (await campaign.statistics(mailing_id))["delivery"]
-    return found
+    return dict((await campaign.statistics(mailing_id))["delivery"])
 
 
 @pytest.mark.parametrize("provider", REPORTING)

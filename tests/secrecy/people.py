@@ -12,6 +12,7 @@ from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import transaction
 from secrecy.canaries import Canaries
+from support.answers import json_of
 from support.database import Database
 
 SAME_SITE = {"Sec-Fetch-Site": "same-origin"}
@@ -59,10 +60,7 @@ class People:
 
     async def mailing(self, text: str) -> int:
         body = {"text": text, "starts_at": "2026-01-01T00:00:00Z", "ends_at": ENDS_AT}
-        answer = await self.post("/mailings/", json=body, headers=self.idempotent())
-        assert answer.status_code == 201, answer.text
-        created: int = answer.json()["id"]
-        return created
+        return int(json_of(await self.post("/mailings/", json=body, headers=self.idempotent()), 201)["id"])
 
     def idempotent(self) -> dict[str, str]:
         return {"Idempotency-Key": self.canaries.new("Idempotency-Key")}

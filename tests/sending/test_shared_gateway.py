@@ -3,7 +3,6 @@
 import asyncio
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.repository import autocommit, read
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.sending.revalidation import MAX_CHECK_AGE_S
+from support.answers import Json, json_of
 from support.campaign import Campaign
 from support.database import Database
 from support.processes import becomes
@@ -24,11 +24,8 @@ REFUSED = Reason(ReasonCode.connection_refused)
 UNAUTHORIZED = Reason(ReasonCode.configuration, {"http_status": 401})
 
 
-async def gateway(campaign: Campaign) -> dict[str, Any]:
-    answer = await campaign.api.get("/gateway/")
-    assert answer.status_code == 200, answer.text
-    state: dict[str, Any] = answer.json()
-    return state
+async def gateway(campaign: Campaign) -> Json:
+    return json_of(await campaign.api.get("/gateway/"))
 
 
 async def is_open(campaign: Campaign) -> bool:

@@ -12,8 +12,7 @@ STATUSES = "SELECT status, reason_code FROM message ORDER BY id"
 
 
 async def add(db: Database, mailing_id: int, client_id: int, *, ambiguous: bool = False) -> int:
-    added: int = await db.value(ADD, mailing_id=mailing_id, client_id=client_id, ambiguous=ambiguous)
-    return added
+    return int(await db.value(ADD, mailing_id=mailing_id, client_id=client_id, ambiguous=ambiguous))
 
 
 async def test_a_claim_of_one_gets_past_messages_without_a_client_and_ends_them(db: Database) -> None:

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from mailing.mailings.states import MailingStatus
 from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.web.pagination import encode_cursor
+from support.answers import Json, json_of
 from support.database import ADD_MESSAGES, Database
-from support.mailing_requests import Json, items_of_pages, told
+from support.mailing_requests import items_of_pages
 from support.query_plans import blocks, executed, explained_prepared, nodes, rows_read
 
 Api = httpx.AsyncClient
@@ -23,7 +24,7 @@ ZERO = dict.fromkeys(("planned", *MessageStatus), 0)
 
 
 async def get(api: Api, path: str, **parameters: object) -> Json:
-    return await told(await api.get(path, params={name: str(given) for name, given in parameters.items()}))
+    return json_of(await api.get(path, params={name: str(given) for name, given in parameters.items()}))
 
 
 async def counted(db: Database) -> dict[int, Counter[str]]:

@@ -15,6 +15,7 @@ from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings
 from mailing.worker import run_worker
+from support.answers import Json, json_of
 from support.database import Database
 from support.plain_http import NO_TLS
 from support.processes import until
@@ -31,9 +32,9 @@ class Sandbox:
     async def behave(self, **behaviour: object) -> None:
         (await self.http.put("/behaviour", json=behaviour)).raise_for_status()
 
-    async def ledger(self) -> list[dict[str, Any]]:
+    async def ledger(self) -> list[Json]:
         """Return what the gateway accepted, in order; a repeated id is listed once, with its repeats."""
-        items: list[dict[str, Any]] = []
+        items: list[Json] = []
         while True:
             after = items[-1]["seq"] if items else 0
             page = (await self.http.get("/ledger", params={"limit": 1000, "after": after})).json()["items"]
@@ -41,9 +42,8 @@ class Sandbox:
                 return items
             items += page
 
-    async def summary(self) -> dict[str, Any]:
-        answer: dict[str, Any] = (await self.http.get("/ledger/summary")).json()
-        return answer
+    async def summary(self) -> Json:
+        return json_of(await self.http.get("/ledger/summary"))
 
 
 @asynccontextmanager
@@ -77,14 +77,10 @@ class ApiCaller:
             "starts_at": (now + timedelta(seconds=starts_in_s)).isoformat(),
             "ends_at": (now + timedelta(seconds=lasts_s)).isoformat(),
         }
-        answer = await self.api.post("/mailings/", json=body | fields)
-        assert answer.status_code == 201, answer.text
-        created: int = answer.json()["id"]
-        return created
+        return int(json_of(await self.api.post("/mailings/", json=body | fields), 201)["id"])
 
-    async def statistics(self, mailing_id: int, **params: str | int) -> dict[str, Any]:
-        answer: dict[str, Any] = (await self.api.get(f"/statistics/{mailing_id}/", params=params)).json()
-        return answer
+    async def statistics(self, mailing_id: int, **params: str | int) -> Json:
+        return json_of(await self.api.get(f"/statistics/{mailing_id}/", params=params))
 
     async def counts(self, mailing_id: int) -> dict[str, int]:
         """Only those that are not zero."""
@@ -108,9 +104,8 @@ class ApiCaller:
 
         await self.until(holds)
 
-    async def messages(self, mailing_id: int) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = (await self.statistics(mailing_id, limit=500))["messages"]["items"]
-        return items
+    async def messages(self, mailing_id: int) -> list[Json]:
+        return list((await self.statistics(mailing_id, limit=500))["messages"]["items"])
 
     async def finished(self, mailing_id: int) -> dict[str, int]:
         async def is_finished() -> bool:

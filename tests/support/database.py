@@ -66,8 +66,7 @@ class Database:
         statement = """
             INSERT INTO client (phone, operator_code, tag, timezone)
             VALUES (:phone, substr(:phone, 2, 3), :tag, 'Europe/Moscow') RETURNING id"""
-        client_id: int = await self.value(statement, phone=phone, tag=tag)
-        return client_id
+        return int(await self.value(statement, phone=phone, tag=tag))
 
     async def add_mailing(self, *, status: str = "running", text: str = "Hello", is_planned: bool = True) -> int:
         """Without an end near; drafts and scheduled ones start in an hour, others began an hour ago and are planned."""
@@ -82,8 +81,7 @@ class Database:
                     CASE WHEN :status IN ('draft', 'scheduled') THEN interval '1 h' ELSE interval '-1 h' END AS start,
                     CASE WHEN :status <> 'draft' THEN 1 END AS released) AS s
             RETURNING id"""
-        mailing_id: int = await self.value(statement, status=status, text=text, is_planned=is_planned)
-        return mailing_id
+        return int(await self.value(statement, status=status, text=text, is_planned=is_planned))
 
     async def add_messages(self, mailing_id: int, statuses: Sequence[str], *, first_client: int = 1) -> list[int]:
         """Add a message of each status, for clients with the ids `first_client`, `first_client` + 1 and so on."""

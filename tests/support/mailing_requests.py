@@ -7,16 +7,10 @@ from typing import Any
 import httpx
 
 from mailing.mailings.states import OPEN, MailingStatus
+from support.answers import Json, json_of
 from support.database import Database
 
 Api = httpx.AsyncClient
-Json = dict[str, Any]
-
-
-async def told(answer: httpx.Response, status: int = 200) -> Json:
-    assert answer.status_code == status, answer.text
-    found: Json = answer.json()
-    return found
 
 
 async def items_of_pages(api: Api, path: str, **parameters: str | int) -> list[Json]:
@@ -24,7 +18,7 @@ async def items_of_pages(api: Api, path: str, **parameters: str | int) -> list[J
     items: list[Json] = []
     cursor: dict[str, str | int] = {}
     while True:
-        found = await told(await api.get(path, params=parameters | cursor))
+        found = json_of(await api.get(path, params=parameters | cursor))
         page = found.get("messages", found)
         items += page["items"]
         if page["next_cursor"] is None:
@@ -87,17 +81,11 @@ def body(**changes: Any) -> Json:  # noqa: ANN401 - JSON
 
 
 async def created(api: Api, **changes: Any) -> Json:  # noqa: ANN401 - JSON
-    answer = await api.post("/mailings/", json=body(**changes))
-    assert answer.status_code == 201, answer.text
-    found: Json = answer.json()
-    return found
+    return json_of(await api.post("/mailings/", json=body(**changes)), 201)
 
 
 async def read(api: Api, mailing_id: int) -> Json:
-    answer = await api.get(f"/mailings/{mailing_id}/")
-    assert answer.status_code == 200, answer.text
-    found: Json = answer.json()
-    return found
+    return json_of(await api.get(f"/mailings/{mailing_id}/"))
 
 
 async def row(db: Database, mailing_id: int) -> Json:
@@ -114,8 +102,7 @@ async def jobs(db: Database, *, after: int = 0) -> list[tuple[str, int, datetime
 
 
 async def newest_job(db: Database) -> int:
-    newest: int = await db.value("SELECT coalesce(max(id), 0) FROM procrastinate_jobs")
-    return newest
+    return int(await db.value("SELECT coalesce(max(id), 0) FROM procrastinate_jobs"))
 
 
 def whole(found: Json) -> Json:
@@ -125,11 +112,6 @@ def whole(found: Json) -> Json:
 
 def instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def fields(answer: httpx.Response) -> set[str]:
-    assert answer.status_code == 400, answer.text
-    return {error["field"] for error in answer.json()["errors"]}
 
 
 UNSENT = ["pending"] * 3 + ["sending", "sent", "sent", "failed", "expired", "unknown"]

@@ -49,8 +49,7 @@ class Rows:
         launched = None if status == "scheduled" else started_at
         deleted_at = CREATED if deleted else None
         row = {"body": body, "at": CREATED, "ends": CREATED + timedelta(days=1), "status": status}
-        mailing_id: int = await self._db.value(sql, **row, started_at=launched, deleted_at=deleted_at)
-        return mailing_id
+        return int(await self._db.value(sql, **row, started_at=launched, deleted_at=deleted_at))
 
     async def messages(
         self,

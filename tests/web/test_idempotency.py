@@ -33,13 +33,11 @@ REPLAYED = "idempotent-replayed"
 
 
 async def mailings(db: Database) -> int:
-    count: int = await db.value("SELECT count(*) FROM mailing")
-    return count
+    return int(await db.value("SELECT count(*) FROM mailing"))
 
 
 async def stored(db: Database) -> int:
-    count: int = await db.value("SELECT count(*) FROM idempotency_key")
-    return count
+    return int(await db.value("SELECT count(*) FROM idempotency_key"))
 
 
 def is_repeated(answer: httpx.Response, first: httpx.Response) -> bool:

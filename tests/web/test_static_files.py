@@ -9,6 +9,7 @@ import pytest
 
 from mailing.settings import Settings
 from mailing.web.static_files import STATIC
+from support.answers import problem_of
 from support.api import bound_app
 from support.asgi import client_of
 
@@ -91,6 +92,4 @@ async def test_nothing_else_is_served_and_no_directory_is_listed(web: httpx.Asyn
     """Sent as it stands: httpx would fold `..` before sending."""
     request = web.build_request("GET", "/static")
     request.url = request.url.copy_with(raw_path=f"/static{path}".encode())
-    answer = await web.send(request)
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem_of(await web.send(request), 404)

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from support.admin import Browser
+from support.answers import entered, words
 from support.database import LOCK_WAITS, Database
-from support.markup import entered, words
 
 PHONE = "79161234567"
 FORM = {"phone": PHONE, "operator_code": "", "tag": "vip", "timezone": "Europe/Moscow", "was_opted_out": ""}

@@ -3,8 +3,8 @@
 import pytest
 
 from support.admin import Browser
+from support.answers import entered, words
 from support.database import Database
-from support.markup import entered, words
 
 
 @pytest.mark.parametrize(

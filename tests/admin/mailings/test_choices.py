@@ -6,8 +6,8 @@ import pytest
 
 from mailing.admin.mailings.repository import MAX_OTHERS, choices
 from support.admin import Browser
+from support.answers import words
 from support.database import Database
-from support.markup import words
 from support.query_plans import rows_read, scans
 
 MOST_BYTES = 25_000

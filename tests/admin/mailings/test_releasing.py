@@ -12,8 +12,8 @@ import pytest
 from mailing.access.roles import Role
 from mailing.mailings.states import MailingStatus
 from support.admin import Browser, SignedIn, mailing_form
+from support.answers import words
 from support.database import Database
-from support.markup import words
 
 PHONE = "79161234567"
 EDITORS = {Role.EDITOR, Role.SENDER, Role.ADMIN}

@@ -6,8 +6,8 @@ from datetime import UTC
 import pytest
 
 from support.admin import Browser, Form, mailing_form
+from support.answers import entered, words
 from support.database import Database
-from support.markup import entered, words
 
 # --- the list ---------------------------------------------------------------------------------------------------------
 

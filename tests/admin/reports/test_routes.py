@@ -11,10 +11,10 @@ from playwright.async_api import expect
 from mailing.access.roles import Role
 from mailing.settings import Settings
 from support.admin import Browser, browser_at
+from support.answers import words
 from support.api import running_app
 from support.browser import CHROMIUM, WITHOUT, watched
 from support.database import Database
-from support.markup import words
 from support.users import made, signed_in
 
 EVIL = "<script>alert(1)</script>"
