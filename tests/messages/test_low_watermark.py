@@ -22,9 +22,6 @@ from mailing.messages.states import MessageStatus
 from support.database import LOCK_WAITS, Database
 from support.query_plans import buffers
 
-CLIENTS = """
-    INSERT INTO client (phone, operator_code, timezone)
-    SELECT '79' || lpad(n::text, 9, '0'), '900', 'UTC' FROM generate_series(1, :count) n"""
 PENDING = """
     INSERT INTO message (mailing_id, client_id, due_at, closes_at)
     SELECT :id, c.id, now() - interval '1 min', now() + interval '1 h' FROM client c ORDER BY c.id"""
@@ -41,7 +38,7 @@ SENT = """
 async def pending(db: Database, count: int) -> int:
     """Add a mailing with `count` messages that are due at the same instant."""
     mailing_id = await db.add_mailing()
-    await db.run(CLIENTS, count=count)
+    await db.add_clients(count)
     await db.run(PENDING, id=mailing_id)
     return mailing_id
 

@@ -101,7 +101,7 @@ async def test_what_may_have_gone_to_an_erased_phone_is_not_repeated_there(db: D
     await db.run(change, p=PHONE, id=repeats)
     assert not (await erase(db.sessions, PHONE)).client
     states = await db.run("SELECT id, status, phone FROM message ORDER BY id")
-    assert [tuple(row) for row in states] == [(repeats, "unknown", None), (goes_on, "pending", None)]
+    assert states == [(repeats, "unknown", None), (goes_on, "pending", None)]
 
 
 async def test_erasing_waits_for_a_call_and_says_so_where_it_does_not_end(db: Database) -> None:

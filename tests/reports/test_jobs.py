@@ -205,8 +205,7 @@ async def test_a_day_that_ends_its_worker_each_time_waits_longer_each_time_and_h
 async def test_a_row_that_somebody_has_locked_holds_no_other_day_back(reports: Reports, db: Database) -> None:
     await reports.send(NOW - DAY)
     assert await reports.send(NOW, replace(reports.settings, report_time="23:00")) == []
-    async with db.engine.begin() as somebody:
-        await somebody.exec_driver_sql("SELECT FROM report WHERE day = '2024-01-09' FOR UPDATE")
+    async with db.holding("SELECT FROM report WHERE day = '2024-01-09' FOR UPDATE"):
         await reports.send(NOW + DAY)
         assert reports.office.days == ["2024-01-08", "2024-01-10"]
     await reports.send(NOW + DAY)
@@ -309,7 +308,7 @@ async def test_no_transaction_and_no_connection_is_held_while_the_mail_server_is
 
     reports.office.during_data = look
     await reports.send(NOW)
-    assert [tuple(row) for row in claimed] == [(1, NOW + LEASE)]
+    assert claimed == [(1, NOW + LEASE)]
     assert len(reports.office.mails) == 1
 
 

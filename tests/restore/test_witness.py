@@ -26,9 +26,6 @@ from support.roles import grant
 
 pytestmark = pytest.mark.xdist_group("embedded")
 
-ADD_CLIENTS = """
-    INSERT INTO client (phone, operator_code, timezone)
-    SELECT '7916' || lpad(n::text, 7, '0'), '916', 'UTC' FROM generate_series(1, 1000) n"""
 RECOVERED = "DO 'BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END'"
 RESTORED = "SELECT database_identity <> database_identity() FROM installation"
 ROLLED_BACK = "SELECT count(*) FROM event WHERE kind = 'database.rolled_back' AND actor = 'worker'"
@@ -123,7 +120,7 @@ async def _witnessed(cluster: Cluster, *, lossless: bool = False) -> AsyncIterat
 async def test_files_copied_back_under_a_running_process_are_noticed_before_it_sends(cluster: Cluster) -> None:
     async with _witnessed(cluster) as db:
         async with cluster.running():
-            await db.run(ADD_CLIENTS)
+            await db.add_clients(1000)
             await db.engine.dispose()
             await _ticked(db)
         cluster.put_copy_back()
@@ -142,7 +139,7 @@ async def _ticked(db: Database) -> None:
 async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster) -> None:
     async with _witnessed(cluster) as db:
         async with cluster.running():
-            await db.run(ADD_CLIENTS)
+            await db.add_clients(1000)
             await _ticked(db)
             cluster.kill()
         async with cluster.running():

@@ -25,8 +25,7 @@ async def test_a_lease_that_runs_out_later_is_found_by_the_next_look(db: Databas
 
 async def test_a_lost_lease_that_somebody_holds_just_then_is_not_forgotten(db: Database, messages: list[int]) -> None:
     await db.run("UPDATE message SET lease_until = now() - interval '1 day' WHERE id = :id", id=messages[0])
-    async with db.engine.connect() as other:
-        await other.exec_driver_sql(f"SELECT FROM message WHERE id = {messages[0]} FOR UPDATE")
+    async with db.holding(f"SELECT FROM message WHERE id = {messages[0]} FOR UPDATE"):
         for _ in range(3):
             assert await sweep(db.sessions, POLICY) == 0
     assert await sweep(db.sessions, POLICY) == 1

@@ -19,9 +19,6 @@ LOOKED_AT = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables W
 OF_ANOTHER_WORKER = """
     INSERT INTO message (mailing_id, client_id, due_at, closes_at) VALUES ({mailing_id}, {client_id}, now(), now())"""
 EDIT = "UPDATE mailing SET plan_revision = plan_revision + 1"
-MORE_CLIENTS = """
-    INSERT INTO client (phone, operator_code, timezone)
-    SELECT '79160000' || n, '916', 'UTC' FROM generate_series(101, 154) n"""
 
 
 @pytest.fixture
@@ -29,16 +26,13 @@ async def mailing_id(db: Database, monkeypatch: pytest.MonkeyPatch) -> int:
     """To six clients, in slices of two, each side by side with one other."""
     monkeypatch.setattr(plan, "SLICE", 2)
     monkeypatch.setattr(plan, "ROUND_S", 0)
-    await db.run(
-        """INSERT INTO client (phone, operator_code, timezone)
-        SELECT '7916000000' || n, '916', 'UTC' FROM generate_series(1, 6) n"""
-    )
+    await db.add_clients(6)
     return await db.add_mailing(is_planned=False)
 
 
 async def test_a_slice_that_waits_keeps_its_neighbour_not_waiting_but_edits(db: Database, mailing_id: int) -> None:
     """An edit has its turn soon after, but not at once: the planner may be faster than a process that is woken."""
-    await db.run(MORE_CLIENTS)
+    await db.add_clients(54)
     async with db.engine.connect() as other, asyncio.TaskGroup() as tasks:
         await other.exec_driver_sql("SET LOCAL session_replication_role = replica")  # its triggers would lock counters
         await other.exec_driver_sql(OF_ANOTHER_WORKER.format(mailing_id=mailing_id, client_id=1))

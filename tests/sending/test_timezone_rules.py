@@ -91,7 +91,7 @@ async def test_a_message_whose_hours_no_longer_come_before_the_end_expires(
     await db.run("UPDATE message SET due_at = now() + interval '30 min', wait_reason = 'retry'")
     restart_with_changed_rules(moscow_moves)
     await apply_rules(db.sessions)
-    status, reason = (await db.run("SELECT status, reason_code FROM message"))[0]
+    [(status, reason)] = await db.run("SELECT status, reason_code FROM message")
     assert (status, reason) == ("expired", "no_window")
 
 

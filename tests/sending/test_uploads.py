@@ -42,8 +42,7 @@ async def test_uploads_that_wait_for_a_lock_hold_neither_the_sending_back_nor_en
     for n in range(12):
         await confirmed(db, file_of(1), by=f"user {n} (anna)")
     async with worker(campaign.settings, tmp_path, 30, database_s) as process:
-        async with db.engine.begin() as holder:
-            await holder.exec_driver_sql(f"SELECT FROM client WHERE id = {locked} FOR UPDATE")
+        async with db.holding(f"SELECT FROM client WHERE id = {locked} FOR UPDATE"):
             await campaign.until_found(WAITS)
             await asyncio.sleep(1.5 * database_s)
             mailing = await campaign.mailing(filter={"tags": ["sent to"]})

@@ -23,13 +23,11 @@ async def add_waiting(
 ) -> None:
     """Each message with a client of its own."""
     add = """
-        WITH c AS (
-            INSERT INTO client (phone, operator_code, timezone)
-            SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :zone
-            FROM generate_series(1, CAST(:count AS int)) n RETURNING id)
         INSERT INTO message (mailing_id, client_id, due_at, closes_at, wait_reason)
-        SELECT :mailing_id, id, :due, '2050-01-01Z', CAST(:waiting AS text) FROM c"""
-    await db.run(add, mailing_id=mailing_id, count=count, zone=zone, waiting=waiting, due=due)
+        SELECT :mailing_id, id, :due, '2050-01-01Z', CAST(:waiting AS text)
+        FROM unnest(CAST(:clients AS bigint[])) id"""
+    clients = await db.add_clients(count, timezone=zone)
+    await db.run(add, mailing_id=mailing_id, clients=clients, waiting=waiting, due=due)
 
 
 @pytest.fixture

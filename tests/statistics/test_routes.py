@@ -205,7 +205,7 @@ async def test_statements_over_several_mailings_at_once_wait_for_each_other_in_n
     await asyncio.gather(*(shuffle(lane) for lane in range(5)))
     assert await counted(db) == {mailing_id: Counter(pending=100) for mailing_id in mailings}
     kept = await db.run("SELECT mailing_id, planned, pending, cancelled FROM mailing_counts ORDER BY mailing_id")
-    assert [tuple(each) for each in kept] == [(mailing_id, 100, 100, 0) for mailing_id in mailings]
+    assert kept == [(mailing_id, 100, 100, 0) for mailing_id in mailings]
 
 
 # --- pages ----------------------------------------------------------------------------------------------------------

@@ -63,12 +63,7 @@ class ApiCaller:
     db: Database
 
     async def clients(self, count: int, *, timezone: str = "UTC", tag: str | None = None) -> list[int]:
-        """Phones go on where the last call left off."""
-        statement = """
-            INSERT INTO client (phone, operator_code, tag, timezone)
-            SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :tag, :timezone
-            FROM generate_series(1, CAST(:count AS int)) n RETURNING id"""
-        return [row.id for row in await self.db.run(statement, count=count, timezone=timezone, tag=tag)]
+        return await self.db.add_clients(count, timezone=timezone, tag=tag)
 
     async def mailing(self, *, lasts_s: float = 3600, starts_in_s: float = -1, **fields: object) -> int:
         now = datetime.now(UTC)

@@ -58,6 +58,13 @@ class Database:
     async def value(self, statement: str, **values: object) -> Any:  # noqa: ANN401 - a column
         return (await self.run(statement, **values))[0][0]
 
+    @asynccontextmanager
+    async def holding(self, lock: str) -> AsyncIterator[None]:
+        """Somebody's transaction holds what this statement locks, until the block ends."""
+        async with self.engine.begin() as connection:
+            await connection.exec_driver_sql(lock)
+            yield
+
     async def comes(self, statement: str, answer: object) -> None:
         """Wait until the statement's value is this one."""
         await becomes(lambda: self.value(statement), answer)
@@ -67,6 +74,14 @@ class Database:
             INSERT INTO client (phone, operator_code, tag, timezone)
             VALUES (:phone, substr(:phone, 2, 3), :tag, 'Europe/Moscow') RETURNING id"""
         return int(await self.value(statement, phone=phone, tag=tag))
+
+    async def add_clients(self, count: int, *, timezone: str = "UTC", tag: str | None = None) -> list[int]:
+        """Phones go on where the last call left off."""
+        statement = """
+            INSERT INTO client (phone, operator_code, tag, timezone)
+            SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :tag, :timezone
+            FROM generate_series(1, CAST(:count AS int)) n RETURNING id"""
+        return [row.id for row in await self.run(statement, count=count, timezone=timezone, tag=tag)]
 
     async def add_mailing(self, *, status: str = "running", text: str = "Hello", is_planned: bool = True) -> int:
         """Without an end near; drafts and scheduled ones start in an hour, others began an hour ago and are planned."""

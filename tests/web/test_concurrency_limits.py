@@ -109,11 +109,7 @@ def importing(address: str, *, size: int, **headers: str) -> AbstractAsyncContex
 
 
 async def add_clients(db: Database, count: int) -> None:
-    tag = "x" * 90
-    await db.run(
-        "INSERT INTO client (phone, operator_code, tag, timezone)"
-        f" SELECT (79160000000 + n)::text, '916', '{tag}', 'Europe/Moscow' FROM generate_series(1, {count}) n"
-    )
+    await db.add_clients(count, tag="x" * 90, timezone="Europe/Moscow")
 
 
 async def test_a_key_s_third_export_is_answered_429_before_the_head_and_the_first_two_are_finished(

@@ -260,8 +260,7 @@ async def through_alias(scope: Any) -> list[Any]:  # noqa: ANN401 - ASGI
 
 async def test_a_used_up_pool_is_answered_503_within_two_seconds(db: Database, api: Api) -> None:
     mailing_id = await db.add_mailing()
-    async with db.engine.begin() as holder:
-        await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
+    async with db.holding("SELECT FROM mailing FOR UPDATE"):
         waiting = [asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause")) for _ in range(POOL_SIZE)]
         await db.comes(LOCK_WAITS, POOL_SIZE)
         began = time.monotonic()
@@ -302,8 +301,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Sett
 
 async def test_a_request_whose_connection_is_ended_is_answered_503(db: Database, api: Api) -> None:
     mailing_id = await db.add_mailing()
-    async with db.engine.begin() as holder:
-        await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
+    async with db.holding("SELECT FROM mailing FOR UPDATE"):
         waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
         await db.comes(LOCK_WAITS, 1)
         await db.run(LOCK_WAITS.replace("count(*)", "pg_terminate_backend(pid)"))

@@ -236,8 +236,7 @@ async def test_while_the_first_is_in_progress_the_second_is_told_so_at_once(
     mailing_id = await db.add_mailing()
     path = f"/mailings/{mailing_id}/pause"
     async with running_api(settings) as another_process:
-        async with db.engine.begin() as holder:
-            await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
+        async with db.holding("SELECT FROM mailing FOR UPDATE"):
             waiting = asyncio.create_task(api.post(path, headers=KEY))
             await db.comes(LOCK_WAITS, 1)
             for second in (api, another_process):

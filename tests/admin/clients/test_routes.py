@@ -105,7 +105,7 @@ async def test_a_client_is_added_changed_and_deleted(editor: Browser, db: Databa
     changed = await editor.post("/admin/clients/1/edit", data=FORM | {"tag": "", "opted_out": "yes"})
     assert changed.status_code == 303
     client = await db.run("SELECT tag, opted_out, operator_code FROM client")
-    assert [tuple(each) for each in client] == [(None, True, "916")]
+    assert client == [(None, True, "916")]
     assert "opted out" in (await editor.get("/admin/clients/1")).text
     assert await db.value("SELECT actor FROM event WHERE kind = 'client.opted_out'") == "user 1 (editor)"
     assert (await editor.post("/admin/clients/1/delete")).headers["location"] == "/admin/clients"
@@ -153,7 +153,7 @@ async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
     assert await db.value("SELECT timezone FROM client") == "Asia/Omsk"
     again = open_form | {"timezone": "Asia/Omsk", "tag": "gold", "revision": entered(answer, "revision")}
     assert (await editor.post(path, data=again)).status_code == 303
-    assert [tuple(each) for each in await db.run("SELECT timezone, tag FROM client")] == [("Asia/Omsk", "gold")]
+    assert await db.run("SELECT timezone, tag FROM client") == [("Asia/Omsk", "gold")]
 
 
 async def test_of_two_who_save_at_the_same_moment_the_later_one_sees_what_the_other_changed(
@@ -173,7 +173,7 @@ async def test_of_two_who_save_at_the_same_moment_the_later_one_sees_what_the_ot
 async def test_the_client_s_page_says_who_opted_out_when_and_why(editor: Browser, db: Database) -> None:
     await db.add_client(phone=PHONE)
     assert (await editor.post("/admin/clients/1/edit", data=FORM | {"opted_out": "yes"})).status_code == 303
-    entry = (await db.run("SELECT since, actor FROM suppression"))[0]
+    [entry] = await db.run("SELECT since, actor FROM suppression")
     page = (await editor.get("/admin/clients/1")).text
     assert f'<time datetime="{entry.since.isoformat()}">' in page
     assert f"</time> · {entry.actor} · the client opted out" in page

@@ -138,7 +138,7 @@ async def test_a_sender_reads_text_times_hours_filter_and_recipients_before_the_
     assert revision
     answer = await sender.post(f"/admin/mailings/{mailing_id}/release", data={"revision": revision[1]})
     assert answer.status_code == 303
-    row = (await db.run("SELECT status, released_revision, released_by FROM mailing"))[0]
+    [row] = await db.run("SELECT status, released_revision, released_by FROM mailing")
     assert tuple(row) == ("scheduled", 1, "user 2 (sender)")
 
 
@@ -193,7 +193,7 @@ async def test_a_release_and_an_editor_s_change_at_once_never_release_what_nobod
             editor.post(f"{path}/edit", data=mailing_form(text="Never read")),
         )
         assert released.status_code in {303, 409}
-        row = (await db.run("SELECT status, text FROM mailing WHERE id = :id", id=mailing_id))[0]
+        [row] = await db.run("SELECT status, text FROM mailing WHERE id = :id", id=mailing_id)
         assert tuple(row) == ("draft", "Never read")
 
 

@@ -64,7 +64,7 @@ async def test_a_form_creates_a_mailing_in_the_zone_that_it_names(db: Database, 
     await db.add_client(tag="vip")
     given = mailing_form(text="Hello\r\nthere", tags=["vip"], operator_codes=["916", "903"])
     answer = await editor.post("/admin/mailings/new", data=given)
-    row = (await db.run("SELECT * FROM mailing"))[0]
+    [row] = await db.run("SELECT * FROM mailing")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/admin/mailings/{row.id}")
     assert (row.text, row.tags, row.operator_codes) == ("Hello\nthere", ["vip"], ["916", "903"])
     assert (row.starts_at.astimezone(UTC).hour, row.ends_at.astimezone(UTC).hour) == (7, 17)
@@ -133,7 +133,7 @@ async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(db: Database,
     shown = await sender.get(f"/admin/mailings/{mailing_id}/edit")
     assert "This mailing has started." in words(shown)
     fields: Form = {"text": "Reworded", "zone": entered(shown, "zone"), "ends_at": entered(shown, "ends_at")}
-    before = (await db.run("SELECT starts_at, ends_at FROM mailing"))[0]
+    [before] = await db.run("SELECT starts_at, ends_at FROM mailing")
     answer = await sender.post(f"/admin/mailings/{mailing_id}/edit", data=fields)
     assert answer.status_code == 303
     assert (await db.run("SELECT starts_at, ends_at FROM mailing"))[0] == before

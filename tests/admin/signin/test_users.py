@@ -36,7 +36,7 @@ async def test_an_admin_makes_a_user_and_changes_role_password_and_access(
     assert (await admin.post(f"{page}/enable")).status_code == 303
     assert (await stranger.post("/admin/sign-in", data=signing_in)).status_code == 303
     noted = await db.run("SELECT kind, actor FROM event WHERE actor LIKE '%(admin)' ORDER BY id")
-    assert [tuple(row) for row in noted] == [
+    assert noted == [
         (f"user.{what}", "user 1 (admin)") for what in ("created", "role_set", "password_set", "disabled", "enabled")
     ]
 
