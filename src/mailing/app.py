@@ -37,7 +37,7 @@ from mailing.statistics.routes import StatisticsController
 from mailing.web.allowed_hosts import AllowedHosts
 from mailing.web.concurrency_limits import ConcurrencyLimit, LimitsState, limit_concurrency
 from mailing.web.header_limits import HeaderLimits
-from mailing.web.health import HealthState, health
+from mailing.web.health import health
 from mailing.web.host_names import hosts_of
 from mailing.web.idempotency import provide_session, replay_or_begin
 from mailing.web.methods import AllMethods
@@ -102,7 +102,7 @@ def build_app() -> Litestar:
     return app
 
 
-class ApiState(AccessState, HealthState, LimitsState, MetricsState, ReceiptState):
+class ApiState(AccessState, LimitsState, MetricsState, ReceiptState):
     """All that one API process holds."""
 
 
@@ -111,7 +111,11 @@ def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     state.settings = settings
     state.metrics = ProcessMetrics()
     state.provider = provider_of(settings)
-    state.concurrency_limits = concurrency_limits()
+    state.concurrency_limits = {
+        "exports": ConcurrencyLimit("exports", total=8, each=2),
+        # bytes in temporary files, twice with an Idempotency-Key
+        "imports": ConcurrencyLimit("imports", total=4, each=2, max_bytes=250_000_000),
+    }
     state.single_flight = SingleFlight()
     state.receipts_expected = receipts_expected(settings)
     state.receipt_desk = None
@@ -120,24 +124,6 @@ def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     pages = RequestLog(hosts, count=count)
     app.asgi_handler = ProviderRequests(pages, desk=lambda: state.receipt_desk, count=count)
     return app
-
-
-def concurrency_limits() -> dict[str, ConcurrencyLimit]:
-    return {
-        "exports": ConcurrencyLimit(
-            total=8,
-            each=2,
-            caller_message="You have 2 exports in progress. Try again when one has ended.",
-            total_message="Too many exports are in progress. Try again in a few seconds.",
-        ),
-        "imports": ConcurrencyLimit(
-            total=4,
-            each=2,
-            max_bytes=250_000_000,  # in temporary files, twice with an Idempotency-Key
-            caller_message="You have 2 imports in progress. Try again when one has ended.",
-            total_message="Too many or too large imports are in progress. Try again in a few seconds.",
-        ),
-    }
 
 
 @asynccontextmanager

@@ -139,11 +139,11 @@ async def test_an_opt_out_outlives_an_erasure_and_a_person_s_export_says_who_whe
 ) -> None:
     await created(api, opted_out=True)
     await erase(db.sessions, PHONE)
-    entry = (await export_person(db.sessions, PHONE)).opted_out
+    entry = (await db.commit(export_person, PHONE)).opted_out
     assert entry is not None
     assert (entry["actor"], entry["reason_code"]) == ("MAILING_API_KEY", "added_opted_out")
     assert entry["reason"] == "the client was added as opted out"
-    await allow_again(db.sessions, PHONE)
+    await db.commit(allow_again, PHONE)
     assert (await created(api))["opted_out"] is True
 
 

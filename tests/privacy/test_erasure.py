@@ -7,8 +7,8 @@ import pytest
 
 from mailing.database.clock import database_now
 from mailing.errors import Conflict, Invalid, NotFound
-from mailing.privacy.erasure import allow_again, erase, erasures, export_person, reapply
-from mailing.privacy.repository import Erasure
+from mailing.privacy.erasure import allow_again, erase, export_person, reapply
+from mailing.privacy.repository import Erasure, erasure_log
 from support.database import Database
 
 PHONE, OTHER = "79161234567", "79031234568"
@@ -48,7 +48,7 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
         SELECT id, mailing_id, 2, '27', now() FROM message WHERE id = :id"""
     await db.run(receipt, id=message_id)
     await api.patch(f"/clients/{client_id}/", json={"opted_out": True})
-    known = await export_person(db.sessions, PHONE)
+    known = await db.commit(export_person, PHONE)
     assert known.client
     assert (known.client.id, known.client.tag) == (client_id, "vip")
     assert [message["status"] for message in known.messages] == [*ENDS, "cancelled"]
@@ -63,7 +63,7 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
 async def test_a_message_to_a_client_who_is_gone_is_known_too(db: Database, api: httpx.AsyncClient) -> None:
     client_id = await written_to(db)
     await api.delete(f"/clients/{client_id}/")
-    known = await export_person(db.sessions, PHONE)
+    known = await db.commit(export_person, PHONE)
     assert known.client is None
     assert len(known.messages) == 3
     assert [event["client_id"] for event in known.events] == [client_id]
@@ -129,10 +129,10 @@ async def test_an_erased_phone_is_refused_by_the_api_until_it_is_lifted(db: Data
         assert "mailing privacy allow" in answer.json()["errors"][0]["message"]
         assert PHONE not in answer.text
     assert (await api.patch(f"/clients/{other_id}/", json={"tag": "vip"})).status_code == 200
-    await allow_again(db.sessions, PHONE)
+    await db.commit(allow_again, PHONE)
     assert (await api.post("/clients/", json=body)).status_code == 201
     with pytest.raises(NotFound):
-        await allow_again(db.sessions, PHONE)
+        await db.commit(allow_again, PHONE)
 
 
 async def test_an_import_leaves_out_the_erased_and_says_so_in_the_order_of_lines(
@@ -163,7 +163,7 @@ async def test_the_log_names_nobody_and_a_restored_backup_is_erased_again_by_it(
     await written_to(db)
     await written_to(db, phone=OTHER)
     await erase(db.sessions, PHONE)
-    log = await erasures(db.sessions)
+    log = await db.commit(erasure_log)
     assert len(log) == 1
     assert PHONE not in json.dumps([str(each) for each in log])
     await db.run("DELETE FROM erasure")  # what a backup from before the erasure brings back
@@ -172,14 +172,14 @@ async def test_the_log_names_nobody_and_a_restored_backup_is_erased_again_by_it(
     left = await anywhere(db)
     assert PHONE not in left
     assert OTHER in left
-    assert [(each.hash, each.erased_at) for each in await erasures(db.sessions)] == [(log[0].hash, log[0].erased_at)]
+    assert [(each.hash, each.erased_at) for each in await db.commit(erasure_log)] == [(log[0].hash, log[0].erased_at)]
     assert await reapply(db.sessions, log) == 0
 
 
 async def test_the_newer_word_about_a_phone_holds(db: Database) -> None:
     await erase(db.sessions, PHONE)
-    old = await erasures(db.sessions)
-    await allow_again(db.sessions, PHONE)
+    old = await db.commit(erasure_log)
+    await db.commit(allow_again, PHONE)
     await db.add_client(phone=PHONE)
     assert await reapply(db.sessions, old) == 0
     assert await db.value("SELECT count(*) FROM client") == 1
@@ -193,11 +193,11 @@ async def test_the_log_of_another_installation_is_refused(db: Database) -> None:
 
 async def test_an_erasure_repeated_keeps_its_date_and_one_after_a_lift_begins_anew(db: Database) -> None:
     await erase(db.sessions, PHONE)
-    [first] = await erasures(db.sessions)
+    [first] = await db.commit(erasure_log)
     await erase(db.sessions, PHONE)
-    assert await erasures(db.sessions) == [first]
-    await allow_again(db.sessions, PHONE)
+    assert await db.commit(erasure_log) == [first]
+    await db.commit(allow_again, PHONE)
     await erase(db.sessions, PHONE)
-    [anew] = await erasures(db.sessions)
+    [anew] = await db.commit(erasure_log)
     assert anew.erased_at > first.erased_at
     assert anew.revoked_at is None

@@ -156,7 +156,7 @@ async def test_an_erasure_leaves_the_phone_known_to_the_mailing_until_the_retent
     await phones.plan()
     await phones.reached(first, "sent")
     await erase(phones.db.sessions, ONE)
-    await allow_again(phones.db.sessions, ONE)
+    await phones.db.commit(allow_again, ONE)
     again = (await created(phones.api, phone=ONE))["id"]
     await phones.edit()
     assert (await phones.outcomes())[again] == REACHED

@@ -28,7 +28,7 @@ END_CONNECTIONS = """
 
 
 def limit(*, total: int = 3, each: int = 2, most_bytes: int = 100) -> ConcurrencyLimit:
-    return ConcurrencyLimit(total=total, each=each, max_bytes=most_bytes, caller_message="yours", total_message="all")
+    return ConcurrencyLimit("imports", total=total, each=each, max_bytes=most_bytes)
 
 
 def test_every_route_with_a_limit_gives_it_back() -> None:
@@ -44,7 +44,7 @@ def test_a_caller_has_so_many_places_and_no_more() -> None:
     few = limit()
     release = few.acquire("a")
     few.acquire("a")
-    with pytest.raises(TooMany, match="yours"):
+    with pytest.raises(TooMany, match="You have 2 imports in progress"):
         few.acquire("a")
     release()
     few.acquire("a")
@@ -54,7 +54,7 @@ def test_a_process_has_so_many_places_whoever_asks() -> None:
     few = limit()
     for caller in ("a", "a", "b"):
         few.acquire(caller)
-    with pytest.raises(TooMany, match="all"):
+    with pytest.raises(TooMany, match="Too many or too large imports are in progress"):
         few.acquire("c")
 
 
@@ -62,7 +62,7 @@ def test_bodies_take_so_many_bytes_together_and_a_long_one_alone_is_let_in() -> 
     few = limit()
     release = few.acquire("a", 60)
     for size in (41, None):
-        with pytest.raises(TooMany, match="all"):
+        with pytest.raises(TooMany, match="Too many or too large imports are in progress"):
             few.acquire("b", size)
     few.acquire("b", 40)
     release()

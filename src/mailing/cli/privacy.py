@@ -10,12 +10,12 @@ from typing import TextIO
 import click
 import msgspec
 
-from mailing.cli.database import with_database
+from mailing.cli.database import in_transaction, with_database
 from mailing.cli.options import example
 from mailing.clients.phone import normalised_phone
 from mailing.errors import FieldError, Invalid
 from mailing.privacy import erasure
-from mailing.privacy.repository import Erasure
+from mailing.privacy.repository import Erasure, erasure_log
 
 
 def _phone(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -41,7 +41,7 @@ def export(phone: str) -> None:
 
     With - as PHONE, it is read from standard input.
     """
-    known = with_database(lambda sessions: erasure.export_person(sessions, phone))
+    known = in_transaction(lambda session: erasure.export_person(session, phone))
     click.echo(msgspec.json.format(msgspec.json.encode(known), indent=2))
 
 
@@ -61,7 +61,7 @@ def erase(phone: str) -> None:
 @phone_argument
 def allow(phone: str) -> None:
     """Allow an erased phone to be stored again. Erased data does not come back."""
-    with_database(lambda sessions: erasure.allow_again(sessions, phone))
+    in_transaction(lambda session: erasure.allow_again(session, phone))
     click.echo("The phone may be stored again.")
 
 
@@ -71,7 +71,7 @@ def log() -> None:
 
     It contains hashes, no phones.
     """
-    for each in with_database(erasure.erasures):
+    for each in in_transaction(erasure_log):
         click.echo(msgspec.json.encode(each))
 
 

@@ -43,26 +43,25 @@ class Person(Struct, frozen=True, kw_only=True):
     opted_out: dict[str, Any] | None
 
 
-async def export_person(sessions: Sessions, phone: str) -> Person:
-    async with transaction(sessions) as session:
-        client = await client_with_phone(session, phone)
-        client_id = client.id if client else None
-        found = await repository.messages_of_person(session, phone, client_id)
-        messages = [_in_words(row, "status_reason") for row in found]
-        ids = [message["id"] for message in messages]
-        attempts = [_in_words(row, "reason") for row in await repository.attempts_of(session, ids)]
-        listed = await suppression_of(session, phone)
-        return Person(
-            phone=phone,
-            client=client,
-            messages=[
-                {**message, "attempts": [each for each in attempts if each["message_id"] == message["id"]]}
-                for message in messages
-            ],
-            events=await repository.events_of(session, client_id, ids),
-            erased_at=await repository.erased_at(session, phone),
-            opted_out=_in_words(asdict(listed), "reason") if listed else None,
-        )
+async def export_person(session: AsyncSession, phone: str) -> Person:
+    client = await client_with_phone(session, phone)
+    client_id = client.id if client else None
+    found = await repository.messages_of_person(session, phone, client_id)
+    messages = [_in_words(row, "status_reason") for row in found]
+    ids = [message["id"] for message in messages]
+    attempts = [_in_words(row, "reason") for row in await repository.attempts_of(session, ids)]
+    listed = await suppression_of(session, phone)
+    return Person(
+        phone=phone,
+        client=client,
+        messages=[
+            {**message, "attempts": [each for each in attempts if each["message_id"] == message["id"]]}
+            for message in messages
+        ],
+        events=await repository.events_of(session, client_id, ids),
+        erased_at=await repository.erased_at(session, phone),
+        opted_out=_in_words(asdict(listed), "reason") if listed else None,
+    )
 
 
 def _in_words(row: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -108,16 +107,10 @@ async def _remove_client(session: AsyncSession, phone: str) -> int | None:
     return client.id
 
 
-async def allow_again(sessions: Sessions, phone: str) -> None:
+async def allow_again(session: AsyncSession, phone: str) -> None:
     """Allow the phone to be stored again; erased data stays erased. NotFound if it is not blocked."""
-    async with transaction(sessions) as session:
-        if not await repository.revoke_erasure(session, phone):
-            raise NotFound("No person with this phone was erased; the phone can be stored already.")
-
-
-async def erasures(sessions: Sessions) -> list[Erasure]:
-    async with transaction(sessions) as session:
-        return await repository.erasure_log(session)
+    if not await repository.revoke_erasure(session, phone):
+        raise NotFound("No person with this phone was erased; the phone can be stored already.")
 
 
 async def reapply(sessions: Sessions, log: Sequence[Erasure]) -> int:

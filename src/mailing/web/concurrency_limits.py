@@ -28,10 +28,10 @@ _RELEASES: Final = "concurrency_releases"
 class ConcurrencyLimit:
     """At most `total` requests in this process, `each` per caller, and `max_bytes` of bodies together."""
 
-    def __init__(self, *, total: int, each: int, caller_message: str, total_message: str, max_bytes: int = 0) -> None:
-        """Set the limits, and the messages for a caller over its own and over the process's limit."""
+    def __init__(self, name: str, *, total: int, each: int, max_bytes: int = 0) -> None:
+        """`name` says what is limited, in the plural, for the messages."""
+        self._name = name
         self._total, self._each, self._max_bytes = total, each, max_bytes
-        self._caller_message, self._total_message = caller_message, total_message
         self._held: Counter[str] = Counter()
         self._bytes = 0
 
@@ -39,9 +39,12 @@ class ConcurrencyLimit:
         """Return the function that releases the limit. `size` is the body's, None if unknown. Raise TooMany."""
         size = ASSUMED_BYTES if size is None else size
         if self._held[caller] >= self._each:
-            raise TooMany(self._caller_message, wait_s=RETRY_AFTER_S)
+            told = f"You have {self._each} {self._name} in progress. Try again when one has ended."
+            raise TooMany(told, wait_s=RETRY_AFTER_S)
         if self._held.total() >= self._total or (self._bytes and self._bytes + size > self._max_bytes):
-            raise TooMany(self._total_message, wait_s=RETRY_AFTER_S)
+            many = "Too many or too large" if self._max_bytes else "Too many"
+            told = f"{many} {self._name} are in progress. Try again in a few seconds."
+            raise TooMany(told, wait_s=RETRY_AFTER_S)
         self._held[caller] += 1
         self._bytes += size
 

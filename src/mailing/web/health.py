@@ -60,14 +60,8 @@ async def live() -> Alive:
     return Alive()
 
 
-class HealthState(AppState):
-    """`readiness_engine` is for nothing else, so that a full pool does not fail the probe."""
-
-    readiness_engine: AsyncEngine
-
-
 @get("/ready")
-async def ready(state: HealthState) -> Response[Alive | NotReady]:
+async def ready(state: AppState) -> Response[Alive | NotReady]:
     """Check what a request needs. The endpoint is public, so concurrent requests share one check."""
     check = partial(_check_in_time, state.readiness_engine)
     failure = await state.single_flight.read("readiness", check, cache_s=0)

@@ -24,11 +24,15 @@ ApiRequest = Request[str, Any, Any]  # its user is the caller that the guard fou
 
 
 class AppState(State):
-    """`readers` are autocommit sessions. `exporting` has a pool of its own, whose connection takes turns."""
+    """`readers` are autocommit sessions. `exporting` has a pool of its own, whose connection takes turns.
+
+    So has the readiness check, which a full pool must not fail.
+    """
 
     settings: Settings
     reachability: Reachability
     engine: AsyncEngine
+    readiness_engine: AsyncEngine
     sessions: Sessions
     readers: Sessions
     reads: ReadPool
