@@ -2,7 +2,6 @@ import asyncio
 import hashlib
 from contextlib import aclosing
 
-import httpx
 import pytest
 from msgspec import structs
 
@@ -10,7 +9,7 @@ from mailing.access import api_keys
 from mailing.database.read_pool import ReadPool
 from mailing.errors import NotFound
 from mailing.settings import Settings
-from support.api import KEY, running_api
+from support.api import KEY, Api, running_api
 from support.database import Database
 
 
@@ -26,13 +25,13 @@ async def revoked(db: Database, key_id: int) -> None:
     await api_keys.revoke(db.sessions, key_id, by="tests")
 
 
-async def status_with(api: httpx.AsyncClient, authorization: bytes) -> int:
+async def status_with(api: Api, authorization: bytes) -> int:
     answer = await api.get("/mailings/", headers={b"Authorization": authorization})
     assert ("www-authenticate" in answer.headers) == (answer.status_code == 401)
     return answer.status_code
 
 
-async def test_a_key_opens_the_api_until_it_is_revoked(api: httpx.AsyncClient, db: Database) -> None:
+async def test_a_key_opens_the_api_until_it_is_revoked(api: Api, db: Database) -> None:
     key = await made(db)
     assert await status_with(api, f"Bearer {key}".encode()) == 200
     await revoked(db, (await listed(db))[0].id)
@@ -52,7 +51,7 @@ async def test_no_process_lets_a_key_in_once_revoking_has_returned_however_often
 
 
 async def test_a_change_by_hand_in_the_table_counts_within_the_time_that_a_key_is_believed(
-    api: httpx.AsyncClient, db: Database
+    api: Api, db: Database
 ) -> None:
     read, gone = await made(db), await made(db)
     assert [await status_with(api, f"Bearer {key}".encode()) for key in (read, gone)] == [200, 200]
@@ -133,23 +132,23 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("given", ["bearer {}", "BEARER   {}", "Bearer\t{}", " Bearer \t {} \t"])
-async def test_blanks_and_tabs_around_a_key_do_not_matter(api: httpx.AsyncClient, given: str) -> None:
+async def test_blanks_and_tabs_around_a_key_do_not_matter(api: Api, given: str) -> None:
     assert await status_with(api, given.format(KEY).encode()) == 200
 
 
-async def test_any_other_authorization_is_refused(api: httpx.AsyncClient) -> None:
+async def test_any_other_authorization_is_refused(api: Api) -> None:
     assert [given for given in REFUSED if await status_with(api, given.encode()) != 401] == []
     assert await status_with(api, b"Bearer \xff\xfe\x80") == 401
 
 
-async def test_without_the_header_the_answer_says_what_to_send(api: httpx.AsyncClient) -> None:
+async def test_without_the_header_the_answer_says_what_to_send(api: Api) -> None:
     del api.headers["Authorization"]
     answer = await api.get("/mailings/")
     assert answer.status_code == 401
     assert "Authorization: Bearer" in answer.json()["detail"]
 
 
-async def test_the_configured_key_is_accepted_and_the_scheme_has_no_case(api: httpx.AsyncClient) -> None:
+async def test_the_configured_key_is_accepted_and_the_scheme_has_no_case(api: Api) -> None:
     for scheme in (b"Bearer", b"bearer", b"BEARER"):
         assert await status_with(api, scheme + b" " + KEY.encode()) == 200
 
@@ -160,13 +159,13 @@ async def test_without_a_configured_key_only_created_ones_open_the_api(db: Datab
         assert await status_with(api, f"Bearer {await made(db)}".encode()) == 200
 
 
-async def test_the_key_is_asked_for_before_anything_else_is_looked_at(api: httpx.AsyncClient) -> None:
+async def test_the_key_is_asked_for_before_anything_else_is_looked_at(api: Api) -> None:
     del api.headers["Authorization"]
     assert (await api.get("/mailings/?stray=1&limit=x")).status_code == 401
     assert (await api.post("/mailings/", content=b"{")).status_code == 401
     assert (await api.get("/mailings/1/")).status_code == 401
 
 
-async def test_no_answer_repeats_the_key(api: httpx.AsyncClient) -> None:
+async def test_no_answer_repeats_the_key(api: Api) -> None:
     answer = await api.get("/mailings/", headers={"Authorization": "Bearer s3cret-s3cret"})
     assert "s3cret" not in answer.text + str(answer.headers)

@@ -5,7 +5,6 @@ import threading
 import tracemalloc
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from sqlalchemy import text
 
@@ -14,6 +13,7 @@ from mailing.clients.csv_reader import CsvReader, ParsedRow
 from mailing.clients.schemas import ImportResult
 from mailing.database.engine import transaction
 from support.answers import bad_fields, problem_of
+from support.api import Api
 from support.client_requests import uploaded
 from support.database import Database
 
@@ -40,9 +40,7 @@ async def exported(db: Database) -> str:
     return b"".join([chunk async for chunk in csv_transfer.export_clients(db.sessions)]).decode()
 
 
-async def test_of_a_thousand_rows_the_seven_bad_ones_are_named_and_the_others_stored(
-    api: httpx.AsyncClient, db: Database
-) -> None:
+async def test_of_a_thousand_rows_the_seven_bad_ones_are_named_and_the_others_stored(api: Api, db: Database) -> None:
     lines = [f"7916{n:07d},,,Europe/Moscow\n" for n in range(1000)]
     bad = {
         3: ("7.9E+10,,,Europe/Moscow\n", "phone"),
@@ -63,7 +61,7 @@ async def test_of_a_thousand_rows_the_seven_bad_ones_are_named_and_the_others_st
     assert len(await stored(db)) == 993
 
 
-async def test_an_import_updates_what_it_names_and_keeps_opt_outs(api: httpx.AsyncClient, db: Database) -> None:
+async def test_an_import_updates_what_it_names_and_keeps_opt_outs(api: Api, db: Database) -> None:
     await api.post("/clients", json={"phone": "79161234567", "timezone": "UTC", "tag": "old", "opted_out": True})
     await api.post("/clients", json={"phone": "79161234568", "timezone": "UTC", "tag": "same", "operator_code": "999"})
     file = HEADER + "79161234567,925,new,Asia/Omsk\n79161234568,999,same,UTC\n79161234569,,,UTC\n"
@@ -75,13 +73,13 @@ async def test_an_import_updates_what_it_names_and_keeps_opt_outs(api: httpx.Asy
     }
 
 
-async def test_a_row_that_changes_nothing_is_not_written_again(api: httpx.AsyncClient) -> None:
+async def test_a_row_that_changes_nothing_is_not_written_again(api: Api) -> None:
     client = (await api.post("/clients", json={"phone": "79161234567", "timezone": "UTC"})).json()
     assert (await uploaded(api, HEADER + "79161234567,916,,UTC\n"))["updated"] == 1
     assert (await api.get(f"/clients/{client['id']}")).json() == client
 
 
-async def test_a_column_that_is_not_in_the_file_changes_nothing(api: httpx.AsyncClient, db: Database) -> None:
+async def test_a_column_that_is_not_in_the_file_changes_nothing(api: Api, db: Database) -> None:
     await api.post("/clients", json={"phone": "79161234567", "timezone": "UTC", "tag": "vip", "operator_code": "925"})
     await uploaded(api, "timezone,phone\nAsia/Omsk,79161234567\nUTC,79161234568\n")
     assert await stored(db) == {
@@ -92,9 +90,7 @@ async def test_a_column_that_is_not_in_the_file_changes_nothing(api: httpx.Async
     assert (await stored(db))["79161234567"] == ("916", None, "UTC", False)
 
 
-async def test_of_rows_with_one_phone_the_last_counts_as_if_stored_one_after_another(
-    api: httpx.AsyncClient, db: Database
-) -> None:
+async def test_of_rows_with_one_phone_the_last_counts_as_if_stored_one_after_another(api: Api, db: Database) -> None:
     file = HEADER + "79161234567,,first,UTC\n79161234568,,,UTC\n79161234567,,second,UTC\n79161234567,,last,Asia/Omsk\n"
     for counts in ({"created": 2, "updated": 2}, {"updated": 4}):
         assert await uploaded(api, file) == NOTHING | counts
@@ -137,7 +133,7 @@ async def test_a_file_is_judged_beside_the_event_loop(db: Database, monkeypatch:
 
 
 async def test_a_file_that_takes_too_long_to_judge_is_refused_and_stores_nothing(
-    api: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
+    api: Api, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_validation, "BASE_BUDGET_S", -1.0)
     answer = await api.post("/clients/import", content=HEADER + "79161234567,,,UTC\n")
@@ -145,7 +141,7 @@ async def test_a_file_that_takes_too_long_to_judge_is_refused_and_stores_nothing
     assert await stored(db) == {}
 
 
-async def test_a_file_without_a_good_row_stores_nothing(api: httpx.AsyncClient, db: Database) -> None:
+async def test_a_file_without_a_good_row_stores_nothing(api: Api, db: Database) -> None:
     assert (await uploaded(api, HEADER))["created"] == 0
     assert (await uploaded(api, HEADER + "8,,,\n"))["rejected"] == 1
     assert await stored(db) == {}
@@ -161,13 +157,13 @@ NO_CSV = {
 }
 
 
-async def test_what_is_no_csv_file_is_refused_as_a_whole(api: httpx.AsyncClient) -> None:
+async def test_what_is_no_csv_file_is_refused_as_a_whole(api: Api) -> None:
     for file, kind in NO_CSV.items():
         answer = await api.post("/clients/import", content=file, headers={"Content-Type": kind})
         assert set(bad_fields(answer)) <= {"header", "body"}
 
 
-async def test_the_upload_has_a_limit_of_its_own(api: httpx.AsyncClient) -> None:
+async def test_the_upload_has_a_limit_of_its_own(api: Api) -> None:
     over_the_others = HEADER + (" " * 60_000 + "\n") * 20
     assert (await uploaded(api, over_the_others))["rejected"] == 0
     too_large = {"Content-Length": "200000001"}
@@ -180,9 +176,7 @@ NASTY_TAGS = [
 ]
 
 
-async def test_an_export_can_be_imported_again_and_no_cell_in_it_is_a_formula(
-    api: httpx.AsyncClient, db: Database
-) -> None:
+async def test_an_export_can_be_imported_again_and_no_cell_in_it_is_a_formula(api: Api, db: Database) -> None:
     for n, tag in enumerate([*NASTY_TAGS, None]):
         body = {"phone": f"7916000{n:04d}", "timezone": "Etc/GMT+3", "tag": tag, "operator_code": "999"}
         assert (await api.post("/clients", json=body)).status_code == 201
@@ -198,7 +192,7 @@ async def test_an_export_can_be_imported_again_and_no_cell_in_it_is_a_formula(
     assert await stored(db) == before
 
 
-async def test_an_import_of_an_export_changes_nothing_and_keeps_opt_outs(api: httpx.AsyncClient) -> None:
+async def test_an_import_of_an_export_changes_nothing_and_keeps_opt_outs(api: Api) -> None:
     await api.post("/clients", json={"phone": "79161234567", "timezone": "UTC", "tag": "=x", "opted_out": True})
     before = (await api.get("/clients")).json()
     assert (await uploaded(api, (await api.get("/clients/export")).content))["updated"] == 1

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from support.answers import Json, json_of
+from support.api import Api
 from support.database import Database
 from support.mailing_requests import statuses
 
@@ -26,13 +26,11 @@ async def message_of(db: Database, mailing_id: int) -> Json:
 
 
 @pytest.fixture
-async def client_id(api: httpx.AsyncClient) -> int:
+async def client_id(api: Api) -> int:
     return int(json_of(await api.post("/clients", json=MOSCOW), 201)["id"])
 
 
-async def test_opting_out_cancels_what_is_pending_and_nothing_else(
-    api: httpx.AsyncClient, db: Database, client_id: int
-) -> None:
+async def test_opting_out_cancels_what_is_pending_and_nothing_else(api: Api, db: Database, client_id: int) -> None:
     neighbour = (await api.post("/clients", json=MOSCOW | {"phone": "79161234568"})).json()["id"]
     pending = await add_message(db, client_id)
     ambiguous = await add_message(db, client_id)
@@ -56,7 +54,7 @@ async def test_opting_out_cancels_what_is_pending_and_nothing_else(
 
 
 async def test_a_put_that_opts_out_cancels_too_and_opting_in_again_revives_nothing(
-    api: httpx.AsyncClient, db: Database, client_id: int
+    api: Api, db: Database, client_id: int
 ) -> None:
     mailing = await add_message(db, client_id)
     await api.put(f"/clients/{client_id}", json=MOSCOW | {"opted_out": True})
@@ -65,9 +63,7 @@ async def test_a_put_that_opts_out_cancels_too_and_opting_in_again_revives_nothi
     assert (await message_of(db, mailing))["status"] == "cancelled"
 
 
-async def test_deleting_cancels_and_keeps_the_phone_of_the_message(
-    api: httpx.AsyncClient, db: Database, client_id: int
-) -> None:
+async def test_deleting_cancels_and_keeps_the_phone_of_the_message(api: Api, db: Database, client_id: int) -> None:
     pending = await add_message(db, client_id)
     sent = await add_message(db, client_id, "sent")
     assert (await api.delete(f"/clients/{client_id}")).status_code == 204
@@ -80,7 +76,7 @@ async def test_deleting_cancels_and_keeps_the_phone_of_the_message(
 
 @pytest.mark.parametrize("change", [{"timezone": "Asia/Tokyo"}, MOSCOW | {"timezone": "Asia/Tokyo"}])
 async def test_a_new_time_zone_closes_the_openings_of_unsent_messages(
-    api: httpx.AsyncClient, db: Database, client_id: int, change: dict[str, Any]
+    api: Api, db: Database, client_id: int, change: dict[str, Any]
 ) -> None:
     pending = await add_message(db, client_id)
     sending = await add_message(db, client_id, "sending")
@@ -91,13 +87,13 @@ async def test_a_new_time_zone_closes_the_openings_of_unsent_messages(
     assert openings == [False, False, True]
 
 
-async def test_the_same_time_zone_again_closes_nothing(api: httpx.AsyncClient, db: Database, client_id: int) -> None:
+async def test_the_same_time_zone_again_closes_nothing(api: Api, db: Database, client_id: int) -> None:
     mailing = await add_message(db, client_id)
     await api.put(f"/clients/{client_id}", json=MOSCOW | {"tag": "vip"})
     assert (await message_of(db, mailing))["open"] is True
 
 
-async def test_a_change_that_is_refused_moves_no_message(api: httpx.AsyncClient, db: Database, client_id: int) -> None:
+async def test_a_change_that_is_refused_moves_no_message(api: Api, db: Database, client_id: int) -> None:
     await api.post("/clients", json=MOSCOW | {"phone": "79161234568"})
     mailing = await add_message(db, client_id)
     taken = {"phone": "79161234568", "opted_out": True, "timezone": "Asia/Tokyo"}
@@ -107,7 +103,7 @@ async def test_a_change_that_is_refused_moves_no_message(api: httpx.AsyncClient,
 
 
 async def test_an_import_closes_the_openings_of_those_whose_time_zone_it_changes(
-    api: httpx.AsyncClient, db: Database, client_id: int
+    api: Api, db: Database, client_id: int
 ) -> None:
     stays = (await api.post("/clients", json=MOSCOW | {"phone": "79161234568"})).json()["id"]
     moved = [await add_message(db, client_id) for _ in range(2)]

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import text
 
 from mailing.database.engine import transaction
 from mailing.settings import Settings
-from support.api import bound_app
+from support.api import Api, bound_app
 from support.database import Database
 from support.uploads import counted
 
@@ -36,7 +35,7 @@ async def fail_after_insert(db: Database, body: str, *, at_commit: bool = False)
         "RAISE EXCEPTION 'read-only' USING ERRCODE = 'read_only_sql_transaction'",
     ],
 )
-async def test_a_database_that_fails_for_now_is_unavailable(api: httpx.AsyncClient, db: Database, failure: str) -> None:
+async def test_a_database_that_fails_for_now_is_unavailable(api: Api, db: Database, failure: str) -> None:
     await fail_after_insert(db, failure)
     for answer in (await api.post("/clients", json=CLIENT), await api.post("/clients/import", content=FILE)):
         assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
@@ -44,7 +43,7 @@ async def test_a_database_that_fails_for_now_is_unavailable(api: httpx.AsyncClie
     assert await counted(db, "client") == 0
 
 
-async def test_a_commit_that_fails_is_not_answered_with_success(api: httpx.AsyncClient, db: Database) -> None:
+async def test_a_commit_that_fails_is_not_answered_with_success(api: Api, db: Database) -> None:
     failure = "RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'"
     await fail_after_insert(db, failure, at_commit=True)
     for answer in (await api.post("/clients", json=CLIENT), await api.post("/clients/import", content=FILE)):

@@ -1,12 +1,11 @@
 """Lists of clients: filters, pages, and queries that can't be read."""
 
-import httpx
-
 from support.answers import Json, bad_fields, json_of
+from support.api import Api
 from support.client_requests import created
 
 
-async def test_filters_narrow_the_list_down(api: httpx.AsyncClient) -> None:
+async def test_filters_narrow_the_list_down(api: Api) -> None:
     vip = await created(api)
     plain = await created(api, phone="79161234568", tag=None)
     other = await created(api, phone="79031112233", tag="=1+1 & ü")
@@ -24,7 +23,7 @@ async def test_filters_narrow_the_list_down(api: httpx.AsyncClient) -> None:
     assert await found(tag="' OR true --") == []
 
 
-async def test_pages_follow_each_other_without_gap_or_repetition(api: httpx.AsyncClient) -> None:
+async def test_pages_follow_each_other_without_gap_or_repetition(api: Api) -> None:
     clients = [await created(api, phone=f"7916000000{n}") for n in range(7)]
     found, cursor = [], None
     for size in (3, 3, 1):
@@ -50,12 +49,12 @@ BAD_QUERIES = [
 ]
 
 
-async def test_every_bad_query_parameter_is_named(api: httpx.AsyncClient) -> None:
+async def test_every_bad_query_parameter_is_named(api: Api) -> None:
     for query, fields in BAD_QUERIES:
         assert bad_fields(await api.get(f"/clients?{query}")) == fields, query
 
 
-async def test_an_odd_query_that_can_be_read_finds_nothing(api: httpx.AsyncClient) -> None:
+async def test_an_odd_query_that_can_be_read_finds_nothing(api: Api) -> None:
     await created(api)
     for query in ("tag=%ff%fe", "tag=%ed%a0%80", "tag=\u00fc", "tag=a%0a", "phone=79999999999"):
         answer = await api.get(f"/clients?{query}")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import pytest
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -12,10 +11,11 @@ from mailing.web.idempotency import provide_session
 from mailing.web.openapi import openapi_config
 from mailing.web.parameters import MAX_ID, provide_caller
 from support.answers import bad_fields, problem_of
+from support.api import Api
 from support.client_requests import MOSCOW, created
 
 
-async def test_a_client_is_created_and_its_address_answered(api: httpx.AsyncClient) -> None:
+async def test_a_client_is_created_and_its_address_answered(api: Api) -> None:
     answer = await api.post("/clients/", json=MOSCOW)
     client = answer.json()
     assert answer.status_code == 201
@@ -31,11 +31,11 @@ async def test_a_client_is_created_and_its_address_answered(api: httpx.AsyncClie
     assert (await api.get(answer.headers["location"].removeprefix("/mailing/api"))).json() == client
 
 
-async def test_the_operator_code_is_the_callers_where_given(api: httpx.AsyncClient) -> None:
+async def test_the_operator_code_is_the_callers_where_given(api: Api) -> None:
     assert (await created(api, operator_code="925"))["operator_code"] == "925"
 
 
-async def test_a_phone_belongs_to_one_client(api: httpx.AsyncClient) -> None:
+async def test_a_phone_belongs_to_one_client(api: Api) -> None:
     first = await created(api)
     second = await created(api, phone="79161234568")
     answers = [
@@ -51,7 +51,7 @@ async def test_a_phone_belongs_to_one_client(api: httpx.AsyncClient) -> None:
     assert (await api.get(f"/clients/{second['id']}")).json() == second
 
 
-async def test_put_empties_what_it_leaves_out_but_keeps_the_opt_out(api: httpx.AsyncClient) -> None:
+async def test_put_empties_what_it_leaves_out_but_keeps_the_opt_out(api: Api) -> None:
     client = await created(api, operator_code="925", opted_out=True)
     answer = await api.put(f"/clients/{client['id']}/", json={"phone": "79031112233", "timezone": "Asia/Omsk"})
     changed = {"phone": "79031112233", "timezone": "Asia/Omsk", "operator_code": "903", "tag": None}
@@ -70,7 +70,7 @@ PATCHES: list[tuple[dict[str, object], dict[str, object]]] = [
 ]
 
 
-async def test_patch_changes_the_given_fields_alone(api: httpx.AsyncClient) -> None:
+async def test_patch_changes_the_given_fields_alone(api: Api) -> None:
     client = await created(api)
     address = f"/clients/{client['id']}"
     for patch, changed in PATCHES:
@@ -81,7 +81,7 @@ async def test_patch_changes_the_given_fields_alone(api: httpx.AsyncClient) -> N
 
 
 async def test_an_operator_code_of_its_own_stays_when_the_phone_changes_until_null_takes_it_back(
-    api: httpx.AsyncClient,
+    api: Api,
 ) -> None:
     client = await created(api, operator_code="925")
     address = f"/clients/{client['id']}"
@@ -89,12 +89,12 @@ async def test_an_operator_code_of_its_own_stays_when_the_phone_changes_until_nu
     assert (await api.patch(address, json={"operator_code": None})).json()["operator_code"] == "903"
 
 
-async def test_a_change_of_nothing_leaves_updated_at_alone(api: httpx.AsyncClient) -> None:
+async def test_a_change_of_nothing_leaves_updated_at_alone(api: Api) -> None:
     client = await created(api)
     assert (await api.patch(f"/clients/{client['id']}", json=MOSCOW)).json() == client
 
 
-async def test_a_deleted_client_is_gone(api: httpx.AsyncClient) -> None:
+async def test_a_deleted_client_is_gone(api: Api) -> None:
     address = f"/clients/{(await created(api))['id']}/"
     assert (await api.delete(address)).status_code == 204
     for method in ("GET", "DELETE"):
@@ -129,7 +129,7 @@ BAD_VALUES: dict[str, list[object]] = {
 @pytest.mark.parametrize(
     "phone", ["+7 (916) 123-45-67", "89161234567", "9161234567", 79161234567, "\u202a+79161234567"]
 )
-async def test_a_phone_and_a_tag_are_stored_in_their_one_form(api: httpx.AsyncClient, phone: object) -> None:
+async def test_a_phone_and_a_tag_are_stored_in_their_one_form(api: Api, phone: object) -> None:
     made = await api.post("/clients", json={"phone": phone, "tag": " Ю\u0436ны\u0438\u0306 ", "timezone": "UTC"})
     assert made.status_code == 201
     assert (made.json()["phone"], made.json()["tag"]) == ("79161234567", "Южный")
@@ -141,7 +141,7 @@ async def test_a_phone_and_a_tag_are_stored_in_their_one_form(api: httpx.AsyncCl
     assert changed.json()["phone"] == "79167654321"
 
 
-async def test_a_bad_value_is_refused_under_its_own_name(api: httpx.AsyncClient) -> None:
+async def test_a_bad_value_is_refused_under_its_own_name(api: Api) -> None:
     client = await created(api)
     address = f"/clients/{client['id']}"
     for field, value in ((field, value) for field, values in BAD_VALUES.items() for value in values):
@@ -152,7 +152,7 @@ async def test_a_bad_value_is_refused_under_its_own_name(api: httpx.AsyncClient)
     assert (await api.get("/clients")).json()["items"] == [client]
 
 
-async def test_every_bad_field_is_named_at_once_and_says_what_it_must_be(api: httpx.AsyncClient) -> None:
+async def test_every_bad_field_is_named_at_once_and_says_what_it_must_be(api: Api) -> None:
     body = {"phone": "8", "operator_code": 9, "tag": " ", "timezone": "UTC+3", "opted_out": 1, "colour": "red"}
     answer = await api.post("/clients", json=body)
     assert sorted(bad_fields(answer)) == sorted(body)
@@ -167,28 +167,28 @@ NO_OBJECTS = [
 ]
 
 
-async def test_a_body_that_is_no_json_object_is_refused_as_a_whole(api: httpx.AsyncClient) -> None:
+async def test_a_body_that_is_no_json_object_is_refused_as_a_whole(api: Api) -> None:
     address = f"/clients/{(await created(api))['id']}"
     for body in NO_OBJECTS:
         for method, path in (("POST", "/clients"), ("PUT", address), ("PATCH", address)):
             assert bad_fields(await api.request(method, path, content=body)) == ["body"], body[:20]
 
 
-async def test_a_body_over_a_megabyte_is_too_large(api: httpx.AsyncClient) -> None:
+async def test_a_body_over_a_megabyte_is_too_large(api: Api) -> None:
     assert problem_of(await api.post("/clients", content=b" " * 1_000_001), 413)
 
 
 NO_CLIENTS = {"0": 400, "-1": 400, str(MAX_ID + 1): 400, str(MAX_ID): 404, "abc": 404, "1.5": 404, "1/2": 404}
 
 
-async def test_an_address_of_no_client_is_answered_as_a_problem(api: httpx.AsyncClient) -> None:
+async def test_an_address_of_no_client_is_answered_as_a_problem(api: Api) -> None:
     for place, status in (NO_CLIENTS | {"%00": 404, "%ff": 404, "9" * 900: 400, "9" * 5000: 414}).items():
         for method in ("GET", "PUT", "PATCH", "DELETE"):
             answer = await api.request(method, f"/clients/{place}", json=MOSCOW)
             assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), place
 
 
-async def test_a_trailing_slash_and_the_customers_capital_letter_do_not_matter(api: httpx.AsyncClient) -> None:
+async def test_a_trailing_slash_and_the_customers_capital_letter_do_not_matter(api: Api) -> None:
     client = await created(api)
     for path in ("/clients", "/clients/", "/Clients", "/Clients/"):
         assert (await api.get(path)).json()["items"] == [client]
@@ -197,13 +197,13 @@ async def test_a_trailing_slash_and_the_customers_capital_letter_do_not_matter(a
     assert (await api.get("/Clientsx")).status_code == 404
 
 
-async def test_no_address_takes_query_parameters_it_does_not_know(api: httpx.AsyncClient) -> None:
+async def test_no_address_takes_query_parameters_it_does_not_know(api: Api) -> None:
     client = await created(api)
     for method, path in [("GET", f"/clients/{client['id']}"), ("POST", "/clients"), ("GET", "/clients/export")]:
         assert bad_fields(await api.request(method, f"{path}?tag=vip", json=MOSCOW)) == ["tag"]
 
 
-async def test_without_a_key_nothing_is_told(api: httpx.AsyncClient) -> None:
+async def test_without_a_key_nothing_is_told(api: Api) -> None:
     for method, path in [("GET", "/clients"), ("POST", "/clients/import"), ("GET", "/clients/export?x=1")]:
         answer = await api.request(method, path, headers={"Authorization": ""})
         assert answer.status_code == 401
@@ -215,7 +215,7 @@ def documented() -> dict[str, Any]:
     return Litestar([api], openapi_config=openapi_config()).openapi_schema.to_schema()
 
 
-async def test_the_documented_examples_work_when_tried(api: httpx.AsyncClient) -> None:
+async def test_the_documented_examples_work_when_tried(api: Api) -> None:
     schema = documented()
     fields = schema["components"]["schemas"]["ClientIn"]["properties"]
     example = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}

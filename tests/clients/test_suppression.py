@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 
 from mailing.clients.csv_transfer import import_clients
@@ -13,6 +12,7 @@ from mailing.clients.schemas import ClientIn, ClientPatch, ImportResult
 from mailing.database.engine import transaction
 from mailing.privacy.erasure import allow_again, erase, export_person
 from support.answers import Json, json_of
+from support.api import Api
 from support.client_requests import MOSCOW, created, uploaded
 from support.database import LOCK_WAITS, Database
 
@@ -20,7 +20,7 @@ PHONE, OTHER = "79161234567", "79161234568"
 LISTED = "SELECT count(*) FROM suppression"
 
 
-async def opted_out_and_deleted(api: httpx.AsyncClient) -> None:
+async def opted_out_and_deleted(api: Api) -> None:
     client = await created(api)
     assert (await api.patch(f"/clients/{client['id']}", json={"opted_out": True})).json()["opted_out"] is True
     assert (await api.delete(f"/clients/{client['id']}")).status_code == 204
@@ -36,13 +36,13 @@ async def add_pending(db: Database, client_id: int) -> None:
     await db.run("UPDATE message SET client_id = :client_id", client_id=client_id)
 
 
-async def client_with(api: httpx.AsyncClient, phone: str) -> Json:
+async def client_with(api: Api, phone: str) -> Json:
     return dict(json_of(await api.get("/clients", params={"phone": phone}))["items"][0])
 
 
 @pytest.mark.parametrize("given", [{}, {"opted_out": False}])
 async def test_a_phone_that_opted_out_and_was_deleted_is_opted_out_when_it_is_created_again(
-    api: httpx.AsyncClient, given: dict[str, bool]
+    api: Api, given: dict[str, bool]
 ) -> None:
     await opted_out_and_deleted(api)
     again = await created(api, **given)
@@ -55,7 +55,7 @@ async def test_a_phone_that_opted_out_and_was_deleted_is_opted_out_when_it_is_cr
 
 
 @pytest.mark.parametrize("column", ["", ",no", ","])
-async def test_or_when_it_is_imported_again_whatever_the_file_says(api: httpx.AsyncClient, column: str) -> None:
+async def test_or_when_it_is_imported_again_whatever_the_file_says(api: Api, column: str) -> None:
     await opted_out_and_deleted(api)
     header = "phone,timezone,opted_out" if column else "phone,timezone"
     result = await uploaded(api, f"{header}\n{PHONE},Europe/Moscow{column}\n{OTHER},UTC{column}\n")
@@ -69,7 +69,7 @@ async def test_or_when_it_is_imported_again_whatever_the_file_says(api: httpx.As
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_or_when_another_client_takes_it_whose_messages_are_cancelled(
-    api: httpx.AsyncClient, db: Database, method: str
+    api: Api, db: Database, method: str
 ) -> None:
     await opted_out_and_deleted(api)
     other = (await created(api, phone=OTHER))["id"]
@@ -81,7 +81,7 @@ async def test_or_when_another_client_takes_it_whose_messages_are_cancelled(
 
 
 async def test_a_client_that_opted_out_and_changes_its_phone_leaves_both_phones_on_the_list(
-    api: httpx.AsyncClient, db: Database
+    api: Api, db: Database
 ) -> None:
     client = await created(api, opted_out=True)
     changed = await api.put(f"/clients/{client['id']}", json=MOSCOW | {"phone": OTHER})
@@ -90,7 +90,7 @@ async def test_a_client_that_opted_out_and_changes_its_phone_leaves_both_phones_
     assert (await created(api))["opted_out"] is True
 
 
-async def test_opting_in_again_removes_the_entry(api: httpx.AsyncClient, db: Database) -> None:
+async def test_opting_in_again_removes_the_entry(api: Api, db: Database) -> None:
     await opted_out_and_deleted(api)
     client = await created(api)
     assert (await api.patch(f"/clients/{client['id']}", json={"opted_out": False})).json()["opted_out"] is False
@@ -99,7 +99,7 @@ async def test_opting_in_again_removes_the_entry(api: httpx.AsyncClient, db: Dat
     assert (await created(api))["opted_out"] is False
 
 
-async def test_a_file_opts_out_clients_and_phones_that_nobody_has(api: httpx.AsyncClient, db: Database) -> None:
+async def test_a_file_opts_out_clients_and_phones_that_nobody_has(api: Api, db: Database) -> None:
     await add_pending(db, (await created(api, phone="79031234568"))["id"])
     file = f"phone,opted_out\n79031234568,TRUE\n{PHONE},1\n{OTHER},no\n79031234567,maybe\n"
     result = await uploaded(api, file)
@@ -113,7 +113,7 @@ async def test_a_file_opts_out_clients_and_phones_that_nobody_has(api: httpx.Asy
     assert counts(await uploaded(api, file)) == (0, 2, 0, 2)
 
 
-async def test_no_file_opts_anyone_in_and_rows_with_one_phone_count_together(api: httpx.AsyncClient) -> None:
+async def test_no_file_opts_anyone_in_and_rows_with_one_phone_count_together(api: Api) -> None:
     rows = f"{PHONE},UTC,yes\n{PHONE},,no\n{OTHER},,\n{OTHER},UTC,\n"
     assert counts(await uploaded(api, f"phone,timezone,opted_out\n{rows}")) == (2, 2, 1, 0)
     assert (await client_with(api, PHONE))["opted_out"] is True
@@ -121,9 +121,7 @@ async def test_no_file_opts_anyone_in_and_rows_with_one_phone_count_together(api
     assert [(await client_with(api, phone))["opted_out"] for phone in (PHONE, OTHER)] == [True, False]
 
 
-async def test_an_export_says_who_opted_out_and_is_imported_elsewhere_with_it(
-    api: httpx.AsyncClient, db: Database
-) -> None:
+async def test_an_export_says_who_opted_out_and_is_imported_elsewhere_with_it(api: Api, db: Database) -> None:
     await created(api, opted_out=True)
     await created(api, phone=OTHER)
     file = (await api.get("/clients/export")).text.removeprefix("\ufeff")
@@ -135,7 +133,7 @@ async def test_an_export_says_who_opted_out_and_is_imported_elsewhere_with_it(
 
 
 async def test_an_opt_out_outlives_an_erasure_and_a_person_s_export_says_who_when_and_why(
-    api: httpx.AsyncClient, db: Database
+    api: Api, db: Database
 ) -> None:
     await created(api, opted_out=True)
     await erase(db.sessions, PHONE)
@@ -147,7 +145,7 @@ async def test_an_opt_out_outlives_an_erasure_and_a_person_s_export_says_who_whe
     assert (await created(api))["opted_out"] is True
 
 
-async def test_any_statement_is_bound_by_the_list(api: httpx.AsyncClient, db: Database) -> None:
+async def test_any_statement_is_bound_by_the_list(api: Api, db: Database) -> None:
     await created(api)
     await db.run("UPDATE client SET opted_out = true")
     await db.run("DELETE FROM client")

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
@@ -17,7 +16,7 @@ from mailing.database import connections, reachability
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.read_pool import MAX_READERS, ReadPool
 from mailing.settings import Settings
-from support.api import running_api
+from support.api import Api, running_api
 from support.database import Database, open_database
 from support.loop_time import advance
 from support.proxy import proxy
@@ -28,13 +27,13 @@ MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "203
 PATIENCE_S = 60
 
 
-async def statuses(api: httpx.AsyncClient, count: int) -> set[int]:
+async def statuses(api: Api, count: int) -> set[int]:
     """Of as many requests at once."""
     answers = await asyncio.gather(*[api.post("/mailings/", json=MAILING) for _ in range(count)])
     return {answer.status_code for answer in answers}
 
 
-async def answered(api: httpx.AsyncClient) -> None:
+async def answered(api: Api) -> None:
     """Wait until the API has noticed that the database is back. Whatever waits on a dead connection gives up first."""
     advance(connections.CONNECT_S)
     while True:

@@ -4,7 +4,6 @@ import json
 import re
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -16,7 +15,7 @@ from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
 from mailing.web import idempotency, idempotency_keys
 from support import ROOT
-from support.api import bound_app
+from support.api import Api, bound_app
 from support.documents import blocks
 
 PAGE = ROOT / "docs" / "api.md"
@@ -40,14 +39,14 @@ def documented_paths(settings: Settings) -> dict[str, Any]:
     return {path.removeprefix("/mailing/api"): item for path, item in paths.items() if path.startswith("/mailing/api")}
 
 
-async def test_the_error_shown_is_the_one_that_is_answered(api: httpx.AsyncClient) -> None:
+async def test_the_error_shown_is_the_one_that_is_answered(api: Api) -> None:
     body = {"starts_at": "2035-12-01T18:00:00Z", "ends_at": "2035-12-01T09:00:00Z"}
     answer = await api.post("/mailings/", json=body)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json() == example("errors")
 
 
-async def test_the_repetition_shown_is_answered_as_it_says(api: httpx.AsyncClient) -> None:
+async def test_the_repetition_shown_is_answered_as_it_says(api: Api) -> None:
     (shown,) = [code.text for code in blocks(PAGE) if "Idempotency-Key" in code.text]
     headers = dict(re.findall(r'-H "([\w-]+): ([^"]+)"', shown))
     body = re.search(r"-d '(.*?)'", shown, flags=re.DOTALL)

@@ -5,18 +5,17 @@ import json
 import re
 from functools import partial
 
-import httpx
 import pytest
 
 from mailing.events.history import HISTORIES, HistoryCursor, Subject, history
 from mailing.messages.states import MessageStatus
 from support import ROOT
 from support.answers import Json, bad_fields, json_of
+from support.api import Api
 from support.database import Database
 from support.mailing_requests import items_of_pages
 from support.query_plans import scans
 
-Api = httpx.AsyncClient
 CLIENT = {"phone": "79161234567", "timezone": "Europe/Moscow", "tag": "vip"}
 
 

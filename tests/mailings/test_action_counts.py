@@ -1,16 +1,15 @@
 """Pause, cancel and resend-failed: the counts in the answers, and the messages in the database."""
 
-import httpx
 import pytest
 
 from mailing.mailings.actions import MAX_CANCELLED_AT_ONCE
 from mailing.mailings.repository import finish
 from mailing.sending.finalize import settle_mailing
 from support.answers import json_of
+from support.api import Api
 from support.database import Database
 from support.mailing_requests import add_audience, events, jobs_of, statuses
 
-Api = httpx.AsyncClient
 UNSENT = ["pending", "pending", "pending", "sending", "sent", "failed", "unknown", "expired"]
 
 

@@ -3,8 +3,9 @@
 from collections import Counter
 
 from mailing.mailings.states import MailingStatus
+from support.api import Api
 from support.database import Database
-from support.mailing_requests import STOPPED, Api, body, jobs, newest_job, read, row, statuses, with_messages
+from support.mailing_requests import STOPPED, body, jobs, newest_job, read, row, statuses, with_messages
 
 
 async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refused(db: Database, api: Api) -> None:

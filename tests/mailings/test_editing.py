@@ -3,12 +3,12 @@
 import asyncio
 
 from support.answers import Json, bad_fields
+from support.api import Api
 from support.database import Database
 from support.mailing_requests import (
     ALL,
     CLOSED,
     STOPPED,
-    Api,
     body,
     created,
     in_hours,

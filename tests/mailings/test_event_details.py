@@ -2,14 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
-import httpx
-
 from mailing.access import api_keys
 from support.answers import Json, json_of
+from support.api import Api
 from support.database import Database
 from support.mailing_requests import events
 
-Api = httpx.AsyncClient
 TEXT = "a text that nobody finds in an event"
 
 

@@ -12,9 +12,10 @@ from mailing.messages.planning import Audience
 from mailing.sending.plan import plan_mailing
 from support import mailing_requests
 from support.answers import Json, bad_fields, json_of
+from support.api import Api
 from support.database import Database
 from support.database_copies import end_idle_connections
-from support.mailing_requests import Api, in_hours, statuses
+from support.mailing_requests import in_hours, statuses
 from support.query_plans import Plan, nodes, plans
 
 ZONES = ["UTC", "Europe/Moscow", "Europe/Kaliningrad", "Asia/Kolkata", "Asia/Vladivostok", "America/New_York"]

@@ -12,11 +12,11 @@ from mailing.mailings.repository import claim_plan, find_pending_work
 from mailing.mailings.schemas import MailingIn
 from mailing.web.validation import check
 from support.answers import Json, bad_fields, json_of
+from support.api import Api
 from support.database import Database
 from support.mailing_requests import (
     ALL,
     CLOSED,
-    Api,
     body,
     created,
     events,

@@ -2,16 +2,14 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from mailing.messages.states import MessageStatus
 from mailing.sending.finalize import settle_mailing
 from support.answers import bad_fields, json_of
+from support.api import Api
 from support.database import Database
 from support.mailing_requests import add_audience, events, jobs_of, statuses
-
-Api = httpx.AsyncClient
 
 
 async def test_a_message_that_was_delivered_becomes_sent_and_says_who_said_so(db: Database, api: Api) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 from mailing.mailings.states import MailingStatus
 from support.answers import Json, bad_fields
+from support.api import Api
 from support.database import Database
 from support.mailing_requests import (
     ALL,
-    Api,
     body,
     created,
     in_hours,

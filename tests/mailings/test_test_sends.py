@@ -3,16 +3,14 @@
 from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo
 
-import httpx
-
 from mailing.database.clock import database_now
 from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import day_of
 from support.answers import json_of
+from support.api import Api
 from support.database import Database
 from support.mailing_requests import events, jobs_of
 
-Api = httpx.AsyncClient
 PHONE = "79161234567"
 
 

@@ -1,13 +1,11 @@
 from datetime import datetime, timedelta
 
-import httpx
-
 from mailing.messages.states import MessageStatus
 from mailing.web.parameters import MAX_ID
 from support.answers import Json, json_of
+from support.api import Api
 from support.database import Database
 
-Api = httpx.AsyncClient
 HOUR = "interval '1 h'"
 ATTEMPT = (
     *("number", "started_at", "duration_ms", "outcome", "http_status", "code", "reason", "reason_code", "provider_id"),

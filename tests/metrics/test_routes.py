@@ -2,7 +2,6 @@
 
 import re
 
-import httpx
 import pytest
 from msgspec.structs import replace
 
@@ -13,7 +12,7 @@ from mailing.metrics.repository import DUE, MAX_COUNTED
 from mailing.observability.counters import WorkerCounters
 from mailing.settings import Settings
 from support import ROOT
-from support.api import running_api
+from support.api import Api, running_api
 from support.database import Database
 from support.metrics import parsed, scraped
 
@@ -23,7 +22,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "MAX_AGE_S", -1.0)
 
 
-async def test_messages_and_mailings_are_counted_by_status(api: httpx.AsyncClient, db: Database) -> None:
+async def test_messages_and_mailings_are_counted_by_status(api: Api, db: Database) -> None:
     mailing_id = await db.add_mailing()
     await db.add_mailing(status="paused")
     await db.add_messages(mailing_id, ["pending", "pending", "sent", "failed"])
@@ -35,7 +34,7 @@ async def test_messages_and_mailings_are_counted_by_status(api: httpx.AsyncClien
     assert found.value("mailing_messages", status="sent") == 1
 
 
-async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: httpx.AsyncClient, db: Database) -> None:
+async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: Api, db: Database) -> None:
     mailing_id = await db.add_mailing()
     due, waits, retried = await db.add_messages(mailing_id, ["pending", "pending", "pending"])
     await db.run("UPDATE mailing SET updated_at = now() - interval '1 h'")
@@ -51,7 +50,7 @@ async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: httpx.AsyncCl
     assert found.value("mailing_messages_waiting", reason="breaker") == 0
 
 
-async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: httpx.AsyncClient, db: Database) -> None:
+async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: Api, db: Database) -> None:
     mailing_id = await db.add_mailing(status="paused")
     await db.add_messages(mailing_id, ["pending"])
     await db.run("UPDATE message SET due_at = now() - interval '1 h'")
@@ -66,7 +65,7 @@ async def test_counting_pending_messages_stops_at_a_limit(db: Database) -> None:
         assert await session.scalar(DUE) == MAX_COUNTED
 
 
-async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClient, db: Database) -> None:
+async def test_the_gateways_state_is_what_all_workers_know(api: Api, db: Database) -> None:
     (await api.patch("/gateway/", json={"rate": 50})).raise_for_status()
     (await api.post("/gateway/stop")).raise_for_status()
     await db.run(
@@ -81,7 +80,7 @@ async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClien
     assert found.value("mailing_restored") == 0
 
 
-async def test_what_processes_say_of_a_failover_is_counted(api: httpx.AsyncClient, db: Database) -> None:
+async def test_what_processes_say_of_a_failover_is_counted(api: Api, db: Database) -> None:
     add = "INSERT INTO witness SELECT gen_random_uuid(), 'worker', 1, :told, :at"
     for told, ago_s in (("ready", 1), ("ready", 2), ("asynchronous", 3), ("newcomer", 60)):
         await db.run(add.replace(":at", f"now() - interval '{ago_s} s'"), told=told)
@@ -91,7 +90,7 @@ async def test_what_processes_say_of_a_failover_is_counted(api: httpx.AsyncClien
     assert found.value("mailing_failover_verdicts", kind="worker", verdict="newcomer") == 0, "that one has gone"
 
 
-async def test_what_workers_counted_is_added_up(api: httpx.AsyncClient, db: Database) -> None:
+async def test_what_workers_counted_is_added_up(api: Api, db: Database) -> None:
     for seconds in (0.03, 0.2, 70.0):
         one = WorkerCounters()
         one.observe_call("accepted", seconds)
@@ -106,7 +105,7 @@ async def test_what_workers_counted_is_added_up(api: httpx.AsyncClient, db: Data
     assert found.value("mailing_gateway_call_seconds_sum") == pytest.approx(70.23)
 
 
-async def test_jobs_and_connections_are_counted(api: httpx.AsyncClient) -> None:
+async def test_jobs_and_connections_are_counted(api: Api) -> None:
     body = {"text": "x", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
     (await api.post("/mailings/", json=body)).raise_for_status()
     found = await scraped(api)
@@ -120,7 +119,7 @@ async def test_jobs_and_connections_are_counted(api: httpx.AsyncClient) -> None:
     assert found.value("mailing_database_connections_limit") > found.value("mailing_database_connections_used") >= 1
 
 
-async def test_a_report_that_failed_is_overdue_and_the_newest_has_an_age(api: httpx.AsyncClient, db: Database) -> None:
+async def test_a_report_that_failed_is_overdue_and_the_newest_has_an_age(api: Api, db: Database) -> None:
     assert ("mailing_report_age_seconds", frozenset()) not in await scraped(api)
     add = """INSERT INTO report (day, zone, starts, ends, due_at, attempts, sent_at)
         SELECT day, 'UTC', day, day + 1, now(), 1, {} FROM (SELECT current_date - CAST(:ago AS int) AS day) reported"""
@@ -132,7 +131,7 @@ async def test_a_report_that_failed_is_overdue_and_the_newest_has_an_age(api: ht
     assert 7200 <= found.value("mailing_report_age_seconds") < 9000
 
 
-async def test_requests_are_counted_by_route_and_never_by_what_was_sent(api: httpx.AsyncClient, db: Database) -> None:
+async def test_requests_are_counted_by_route_and_never_by_what_was_sent(api: Api, db: Database) -> None:
     client_id = await db.add_client()
     await api.get(f"/clients/{client_id}/")
     await api.get("/Clients/4711/")
@@ -159,7 +158,7 @@ async def test_without_a_database_the_page_says_so_and_shows_this_process(settin
 
 
 async def test_however_often_it_is_asked_the_database_is_read_once(
-    api: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
+    api: Api, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "MAX_AGE_S", 3600)
     before = await scraped(api)
@@ -169,7 +168,7 @@ async def test_however_often_it_is_asked_the_database_is_read_once(
     assert after.value("mailing_mailings", status="running") == 0
 
 
-async def test_openmetrics_is_spoken_to_whoever_asks_for_it(api: httpx.AsyncClient) -> None:
+async def test_openmetrics_is_spoken_to_whoever_asks_for_it(api: Api) -> None:
     answer = await api.get("http://test/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")

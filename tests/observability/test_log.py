@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr
 from typing import Literal
 
-import httpx
 import pytest
 import structlog
 
@@ -17,7 +16,7 @@ from mailing.observability.log import WideEvent, cache_loggers, configure, get, 
 from mailing.observability.masking import Masking
 from mailing.settings import Settings, secrets_of
 from support import ROOT
-from support.api import bound_app
+from support.api import Api, bound_app
 from support.asgi import client_of
 from support.database import Database
 from support.logs import Lines, logged
@@ -68,7 +67,7 @@ def test_the_page_names_every_event_and_every_key_and_no_other() -> None:
 
 
 async def test_a_request_has_one_line_and_its_id_stands_in_the_answer_and_in_the_event(
-    api: httpx.AsyncClient, db: Database, lines: Lines
+    api: Api, db: Database, lines: Lines
 ) -> None:
     mailing_id = await db.add_mailing()
     answer = await api.post(f"/mailings/{mailing_id}/pause/", headers={"X-Request-ID": "order-17"})
@@ -90,13 +89,13 @@ async def test_a_request_has_one_line_and_its_id_stands_in_the_answer_and_in_the
     }
 
 
-async def test_what_a_post_made_stands_in_its_line(api: httpx.AsyncClient, lines: Lines) -> None:
+async def test_what_a_post_made_stands_in_its_line(api: Api, lines: Lines) -> None:
     made = (await api.post("/clients/", json={"phone": "79161234567", "timezone": "UTC"})).json()
     assert [line["client_id"] for line in lines("request")] == [made["id"]]
 
 
 @pytest.mark.parametrize("bad", ["", "two words", "x" * 65, "a\tb", "ключ"])
-async def test_an_id_that_can_t_stand_in_a_log_is_replaced(api: httpx.AsyncClient, lines: Lines, bad: str) -> None:
+async def test_an_id_that_can_t_stand_in_a_log_is_replaced(api: Api, lines: Lines, bad: str) -> None:
     answer = await api.get("/clients/", headers=[(b"X-Request-ID", bad.encode())])
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
     assert [line["request_id"] for line in lines("request")] == [answer.headers["x-request-id"]]

@@ -20,7 +20,7 @@ from mailing.observability import tracing
 from mailing.observability.tracing import otel
 from mailing.process.ports import free_port
 from mailing.settings import Settings
-from support.api import KEY
+from support.api import KEY, Api
 from support.database import Database
 from support.logs import logged
 from support.plain_http import NO_TLS
@@ -42,7 +42,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 async def test_a_request_is_one_span_named_by_its_route_under_the_callers(
-    api: httpx.AsyncClient, db: Database, collector: Collector
+    api: Api, db: Database, collector: Collector
 ) -> None:
     mailing_id = await db.add_mailing()
     headers = {"traceparent": CALLER, "X-Request-ID": "order-17"}
@@ -63,7 +63,7 @@ async def test_a_request_is_one_span_named_by_its_route_under_the_callers(
 
 @pytest.mark.parametrize("malformed", ["", "00-1-2-01", f"00-{'0' * 32}-{'0' * 16}-01", "ключ"])
 async def test_without_a_trace_of_the_callers_a_request_begins_one(
-    api: httpx.AsyncClient, collector: Collector, malformed: str
+    api: Api, collector: Collector, malformed: str
 ) -> None:
     await api.get("/clients/", headers=[(b"traceparent", malformed.encode())])
     tracing.finish()
@@ -71,7 +71,7 @@ async def test_without_a_trace_of_the_callers_a_request_begins_one(
 
 
 async def test_the_lines_of_a_request_have_the_id_of_its_trace(
-    api: httpx.AsyncClient, settings: Settings, collector: Collector
+    api: Api, settings: Settings, collector: Collector
 ) -> None:
     with logged(settings) as lines:
         await api.get("/clients/")
@@ -81,9 +81,7 @@ async def test_the_lines_of_a_request_have_the_id_of_its_trace(
     assert len({span.trace for span in collector.spans}) == 2
 
 
-async def test_no_phone_text_or_token_is_sent_to_the_collector(
-    api: httpx.AsyncClient, db: Database, collector: Collector
-) -> None:
+async def test_no_phone_text_or_token_is_sent_to_the_collector(api: Api, db: Database, collector: Collector) -> None:
     """Also where an exception of the database repeats the row, and where the caller puts them in a path or a header."""
     await db.run("ALTER TABLE client ADD CHECK (tag <> 'canary')")
     canary = {"phone": PHONE, "timezone": "UTC", "tag": "canary"}
@@ -169,7 +167,7 @@ async def test_a_job_from_a_traced_process_runs_where_traces_are_off(
 
 
 async def test_a_collector_that_is_away_is_noticed_by_nobody_who_asks(
-    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(otel, "FINISH_TIMEOUT_S", 0.5)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
@@ -181,7 +179,7 @@ async def test_a_collector_that_is_away_is_noticed_by_nobody_who_asks(
 
 @pytest.mark.timeout(25)  # the SDK would wait for 30 s
 async def test_the_end_waits_for_no_collector_that_keeps_silent(
-    api: httpx.AsyncClient, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    api: Api, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracing.finish()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")

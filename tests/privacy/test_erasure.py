@@ -2,13 +2,13 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-import httpx
 import pytest
 
 from mailing.database.clock import database_now
 from mailing.errors import Conflict, Invalid, NotFound
 from mailing.privacy.erasure import allow_again, erase, export_person, reapply
 from mailing.privacy.repository import Erasure, erasure_log
+from support.api import Api
 from support.database import Database
 
 PHONE, OTHER = "79161234567", "79031234568"
@@ -33,9 +33,7 @@ async def anywhere(db: Database) -> str:
     return str(await db.value(ANYWHERE))
 
 
-async def test_everything_known_about_a_person_is_told_and_nothing_about_another(
-    db: Database, api: httpx.AsyncClient
-) -> None:
+async def test_everything_known_about_a_person_is_told_and_nothing_about_another(db: Database, api: Api) -> None:
     client_id = await written_to(db, [*ENDS, "pending"])
     await written_to(db, phone=OTHER)
     message_id = await db.value("SELECT min(id) FROM message")
@@ -60,7 +58,7 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
     assert known.erased_at is None
 
 
-async def test_a_message_to_a_client_who_is_gone_is_known_too(db: Database, api: httpx.AsyncClient) -> None:
+async def test_a_message_to_a_client_who_is_gone_is_known_too(db: Database, api: Api) -> None:
     client_id = await written_to(db)
     await api.delete(f"/clients/{client_id}/")
     known = await db.commit(export_person, PHONE)
@@ -72,7 +70,7 @@ async def test_a_message_to_a_client_who_is_gone_is_known_too(db: Database, api:
     assert "vip" not in await anywhere(db)
 
 
-async def test_an_erased_person_is_nowhere_and_stays_counted(db: Database, api: httpx.AsyncClient) -> None:
+async def test_an_erased_person_is_nowhere_and_stays_counted(db: Database, api: Api) -> None:
     key = {"Idempotency-Key": "a-key-of-ours"}
     client_id = (await api.post("/clients/", json={"phone": PHONE, "timezone": "UTC"}, headers=key)).json()["id"]
     for status in ("pending", "sent"):
@@ -114,7 +112,7 @@ async def test_erasing_waits_for_a_call_and_says_so_where_it_does_not_end(db: Da
     assert PHONE not in await anywhere(db)
 
 
-async def test_an_erased_phone_is_refused_by_the_api_until_it_is_lifted(db: Database, api: httpx.AsyncClient) -> None:
+async def test_an_erased_phone_is_refused_by_the_api_until_it_is_lifted(db: Database, api: Api) -> None:
     other_id = await db.add_client(phone=OTHER)
     await erase(db.sessions, PHONE)
     body = {"phone": PHONE, "timezone": "Europe/Moscow"}
@@ -135,9 +133,7 @@ async def test_an_erased_phone_is_refused_by_the_api_until_it_is_lifted(db: Data
         await db.commit(allow_again, PHONE)
 
 
-async def test_an_import_leaves_out_the_erased_and_says_so_in_the_order_of_lines(
-    db: Database, api: httpx.AsyncClient
-) -> None:
+async def test_an_import_leaves_out_the_erased_and_says_so_in_the_order_of_lines(db: Database, api: Api) -> None:
     await erase(db.sessions, PHONE)
     lines = ["phone,timezone", f"{OTHER},UTC", f"{PHONE},UTC", "bad,UTC", f"{PHONE},UTC", "79031234569,UTC"]
     answer = (await api.post("/clients/import", content="\n".join(lines), headers={"Content-Type": "text/csv"})).json()
@@ -147,9 +143,7 @@ async def test_an_import_leaves_out_the_erased_and_says_so_in_the_order_of_lines
     assert await db.value("SELECT count(*) FROM client") == 2
 
 
-async def test_an_import_that_runs_while_somebody_is_erased_does_not_bring_them_back(
-    db: Database, api: httpx.AsyncClient
-) -> None:
+async def test_an_import_that_runs_while_somebody_is_erased_does_not_bring_them_back(db: Database, api: Api) -> None:
     content = "phone,timezone\n" + "".join(f"7916{n:07},UTC\n" for n in range(5000))
     for number in range(10):
         phone = f"7916{number:07}"

@@ -1,7 +1,6 @@
 import asyncio
 from functools import partial
 
-import httpx
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
@@ -15,6 +14,7 @@ from mailing.privacy import retention
 from mailing.privacy.repository import delete_events
 from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.settings import Settings
+from support.api import Api
 from support.database import Database, open_database
 from support.query_plans import blocks, nodes, plans
 from support.roles import url_as
@@ -50,7 +50,7 @@ async def closed(db: Database, *, days: int, status: str = "finished", first_cli
 
 @pytest.mark.parametrize("status", ["finished", "cancelled"])
 async def test_after_the_days_phones_and_words_are_blank_and_everything_counted_stays(
-    db: Database, keeping: Settings, api: httpx.AsyncClient, status: str
+    db: Database, keeping: Settings, api: Api, status: str
 ) -> None:
     mailing_id = await closed(db, days=31, status=status)
     before = (await api.get(f"/statistics/{mailing_id}/")).json()["counts"]
@@ -68,7 +68,7 @@ async def test_after_the_days_phones_and_words_are_blank_and_everything_counted_
 
 
 async def test_what_the_gateway_answered_goes_with_the_phones_and_the_number_of_calls_stays(
-    db: Database, keeping: Settings, api: httpx.AsyncClient
+    db: Database, keeping: Settings, api: Api
 ) -> None:
     old, young = await closed(db, days=31), await closed(db, days=29, first_client=2000)
     await db.run(ATTEMPTS)
@@ -114,7 +114,7 @@ async def test_a_slice_costs_its_own_messages_and_none_of_those_kept_beside_it(
 
 
 async def test_a_client_who_is_still_there_is_kept_but_not_shown_with_a_blanked_message(
-    db: Database, keeping: Settings, api: httpx.AsyncClient
+    db: Database, keeping: Settings, api: Api
 ) -> None:
     client_id = await db.add_client()
     mailing_id = await closed(db, days=31, first_client=client_id)
@@ -161,7 +161,7 @@ async def test_two_workers_at_once_blank_everything_and_neither_fails(
     assert [await db.value(PHONES, id=each) for each in mailings] == [0, 0]
 
 
-async def test_a_blanked_mailing_has_no_words_to_test(db: Database, keeping: Settings, api: httpx.AsyncClient) -> None:
+async def test_a_blanked_mailing_has_no_words_to_test(db: Database, keeping: Settings, api: Api) -> None:
     await db.add_client()
     mailing_id = await closed(db, days=31)
     await redact_old(db.sessions, keeping)

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from msgspec.structs import replace
 
 from mailing.settings import Settings
+from support.api import Api
 from support.campaign import Campaign, Sandbox, running_sandbox
 from support.database import Database
 
@@ -32,5 +32,5 @@ def settings(settings: Settings, sandbox: Sandbox) -> Settings:
 
 
 @pytest.fixture
-def campaign(api: httpx.AsyncClient, db: Database, settings: Settings, sandbox: Sandbox) -> Campaign:
+def campaign(api: Api, db: Database, settings: Settings, sandbox: Sandbox) -> Campaign:
     return Campaign(api, db, settings, sandbox)

@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 
 from mailing.database.engine import transaction
@@ -14,6 +13,7 @@ from mailing.privacy.erasure import allow_again, erase
 from mailing.privacy.repository import redact_mailing
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
+from support.api import Api
 from support.campaign import Campaign
 from support.client_requests import created
 from support.database import LOCK_WAITS, PLAN_LOCK_WAITS, Database
@@ -35,7 +35,7 @@ class Phones:
     """The clients ONE and OTHER, and a mailing to both that is not planned yet."""
 
     db: Database
-    api: httpx.AsyncClient
+    api: Api
     mailing_id: int
 
     async def planned_pair(self) -> tuple[int, int]:
@@ -78,7 +78,7 @@ class Phones:
 
 
 @pytest.fixture
-async def phones(db: Database, api: httpx.AsyncClient) -> Phones:
+async def phones(db: Database, api: Api) -> Phones:
     return Phones(db, api, await db.add_mailing(is_planned=False))
 
 

@@ -1,13 +1,11 @@
 """Phones, texts and tokens go through everything that a process does, and none comes out in a log or a refusal."""
 
-import httpx
 from msgspec.structs import replace
 
+from support.api import Api
 from support.campaign import Campaign
 from support.database import Database
 from support.logs import logged
-
-Api = httpx.AsyncClient
 
 PHONES = ("79161112233", "79161112234")
 TEXT = "canary sings of a sale"

@@ -16,7 +16,7 @@ from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import Day
 from mailing.reports.translations import words_in
 from mailing.settings import Settings
-from support.api import running_api
+from support.api import Api, running_api
 from support.database import Database
 from support.mailing_requests import items_of_pages
 from support.query_plans import scans
@@ -41,12 +41,12 @@ async def mailing_id(db: Database) -> int:
     return mailing_id
 
 
-async def ids(api: httpx.AsyncClient, mailing_id: int, **params: str | int) -> list[int]:
+async def ids(api: Api, mailing_id: int, **params: str | int) -> list[int]:
     found = await items_of_pages(api, f"/statistics/{mailing_id}/", limit=1, **params)
     return [item["id"] for item in found]
 
 
-async def test_delivery_stands_beside_the_counts(api: httpx.AsyncClient, mailing_id: int) -> None:
+async def test_delivery_stands_beside_the_counts(api: Api, mailing_id: int) -> None:
     delivery = {"delivered": 2, "undelivered": 1, "awaited": 2}
     one = (await api.get(f"/statistics/{mailing_id}/")).json()
     assert one["delivery"] == delivery
@@ -55,7 +55,7 @@ async def test_delivery_stands_beside_the_counts(api: httpx.AsyncClient, mailing
     assert line["delivery"] == delivery
 
 
-async def test_messages_are_listed_by_delivery(api: httpx.AsyncClient, mailing_id: int) -> None:
+async def test_messages_are_listed_by_delivery(api: Api, mailing_id: int) -> None:
     all_ids = await ids(api, mailing_id)
     assert await ids(api, mailing_id, delivery="delivered") == all_ids[:2]
     assert await ids(api, mailing_id, delivery="undelivered") == all_ids[2:3]
@@ -65,7 +65,7 @@ async def test_messages_are_listed_by_delivery(api: httpx.AsyncClient, mailing_i
     assert (await api.get(f"/statistics/{mailing_id}/", params={"delivery": "lost"})).status_code == 400
 
 
-async def test_a_message_and_its_history_have_the_receipt(api: httpx.AsyncClient, mailing_id: int) -> None:
+async def test_a_message_and_its_history_have_the_receipt(api: Api, mailing_id: int) -> None:
     found = await ids(api, mailing_id)
     undelivered = (await api.get(f"/messages/{found[2]}/")).json()
     receipt = undelivered["receipt"]
@@ -79,7 +79,7 @@ async def test_a_message_and_its_history_have_the_receipt(api: httpx.AsyncClient
     assert "receipt.undelivered" in {entry["kind"] for entry in of_client}
 
 
-async def test_metrics_have_the_receipts(api: httpx.AsyncClient, mailing_id: int) -> None:
+async def test_metrics_have_the_receipts(api: Api, mailing_id: int) -> None:
     page = (await api.get("http://test/metrics")).text
     assert mailing_id
     assert 'mailing_messages_delivery{delivery="awaited"} 2.0' in page

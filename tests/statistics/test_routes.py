@@ -6,7 +6,6 @@ import re
 from collections import Counter, defaultdict
 from itertools import chain
 
-import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -15,11 +14,11 @@ from mailing.mailings.states import MailingStatus
 from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.web.pagination import encode_cursor
 from support.answers import Json, json_of
+from support.api import Api
 from support.database import ADD_MESSAGES, Database
 from support.mailing_requests import items_of_pages
 from support.query_plans import blocks, executed, explained_prepared, nodes, rows_read
 
-Api = httpx.AsyncClient
 ZERO = dict.fromkeys(("planned", *MessageStatus), 0)
 
 

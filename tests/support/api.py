@@ -14,6 +14,7 @@ from mailing.settings import Settings
 from support.asgi import client_of
 from support.roles import url_as
 
+Api = httpx.AsyncClient
 KEY = "a-key-for-the-tests"
 
 _spare: list[tuple[Litestar, ASGIApp]] = []
@@ -25,7 +26,7 @@ def build_spare_apps() -> None:
 
 
 @asynccontextmanager
-async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def running_api(settings: Settings) -> AsyncIterator[Api]:
     async with (
         running_app(settings) as app,
         client_of(app, "http://test/mailing/api", Authorization=f"Bearer {KEY}") as client,

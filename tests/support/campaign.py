@@ -16,6 +16,7 @@ from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings
 from mailing.worker import run_worker
 from support.answers import Json, json_of
+from support.api import Api
 from support.database import Database
 from support.plain_http import NO_TLS
 from support.processes import until
@@ -59,7 +60,7 @@ async def running_sandbox() -> AsyncIterator[Sandbox]:
 class ApiCaller:
     """What the tests say to the API, and see in the database."""
 
-    api: httpx.AsyncClient
+    api: Api
     db: Database
 
     async def clients(self, count: int, *, timezone: str = "UTC", tag: str | None = None) -> list[int]:

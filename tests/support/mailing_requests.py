@@ -4,13 +4,10 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
-
 from mailing.mailings.states import OPEN, MailingStatus
 from support.answers import Json, json_of
+from support.api import Api
 from support.database import Database
-
-Api = httpx.AsyncClient
 
 
 async def items_of_pages(api: Api, path: str, **parameters: str | int) -> list[Json]:

@@ -1,7 +1,8 @@
 """The page as a scraper reads it."""
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
+
+from support.api import Api
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
@@ -20,7 +21,7 @@ def parsed(text: str) -> Read:
     return Read({(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples})
 
 
-async def scraped(api: httpx.AsyncClient) -> Read:
+async def scraped(api: Api) -> Read:
     """Nothing older than the question: the page keeps a reading for some seconds."""
     answer = await api.get("http://test/metrics")
     assert answer.status_code == 200

@@ -21,14 +21,12 @@ from mailing.settings import Settings
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, known_parameters_only
 from mailing.web.problems import EXCEPTION_HANDLERS
-from support.api import bound_app, running_api
+from support.api import Api, bound_app, running_api
 from support.asgi import client_of
 from support.database import LOCK_WAITS, Database
 from support.proxy import proxy
 
 MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
-
-Api = httpx.AsyncClient
 
 
 def is_problem(answer: httpx.Response, status: int) -> bool:

@@ -18,12 +18,10 @@ from mailing.messages.leases import RetryPolicy
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.web import idempotency, idempotency_keys
-from support.api import bound_app, running_api
+from support.api import Api, bound_app, running_api
 from support.database import LOCK_WAITS, Database
 from support.proxy import proxy
 from support.query_plans import executed, scans
-
-Api = httpx.AsyncClient
 
 KEY = {"Idempotency-Key": "order-17"}
 MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from support.api import KEY
+from support.api import KEY, Api
 from support.database import Database
 from support.plain_http import NO_TLS
 from support.query_plans import executed
@@ -42,5 +42,5 @@ async def test_head_of_an_export_reads_its_first_page_alone_and_gives_its_place_
         assert (await http.get("/mailing/api/clients/export")).text.count("UTC") == 30_000
 
 
-async def test_head_where_there_is_no_get_is_refused(api: httpx.AsyncClient) -> None:
+async def test_head_where_there_is_no_get_is_refused(api: Api) -> None:
     assert (await api.head("/mailings/1/pause")).status_code == 405

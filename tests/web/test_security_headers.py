@@ -8,7 +8,7 @@ import pytest
 
 from mailing.settings import Settings
 from mailing.web.security_headers import ALWAYS, POLICY
-from support.api import bound_app
+from support.api import Api, bound_app
 from support.asgi import client_of
 
 ANSWERS = {
@@ -45,7 +45,7 @@ async def test_what_is_no_page_loads_and_runs_nothing() -> None:
         assert (await client.get("/docs/")).headers["content-security-policy"] != POLICY
 
 
-async def test_no_cache_keeps_an_answer_of_the_api(api: httpx.AsyncClient) -> None:
+async def test_no_cache_keeps_an_answer_of_the_api(api: Api) -> None:
     assert (await api.get("/clients/")).headers["cache-control"] == "no-store"
     assert (await api.get("/Clients/")).headers["cache-control"] == "no-store"
 
@@ -65,6 +65,6 @@ async def test_only_under_https_browsers_are_told_to_stay_there() -> None:
         ("/mailings/1/pause", "OPTIONS, POST"),
     ],
 )
-async def test_options_names_every_method_of_a_path(api: httpx.AsyncClient, path: str, allowed: str) -> None:
+async def test_options_names_every_method_of_a_path(api: Api, path: str, allowed: str) -> None:
     answer = await api.options(path)
     assert (answer.status_code, answer.headers["allow"]) == (204, allowed)

@@ -12,7 +12,7 @@ from chaos.checker.scenarios import Scenario
 from chaos.checker.testbed import Stage
 from chaos.gateway.server import Gateway, listening
 from mailing.settings import Settings
-from support.api import running_api
+from support.api import Api, running_api
 from support.campaign import ApiCaller, working
 from support.database import Database
 
@@ -51,7 +51,7 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def stage(api: httpx.AsyncClient, db: Database, gateway: Gateway, ledger: Path, settings: Settings) -> Stage:
+def stage(api: Api, db: Database, gateway: Gateway, ledger: Path, settings: Settings) -> Stage:
     return Stage(ApiCaller(api, db), gateway, ledger, settings, working)
 
 
