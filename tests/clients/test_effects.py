@@ -7,7 +7,6 @@ import pytest
 from support.answers import Json, json_of
 from support.api import Api
 from support.database import Database
-from support.mailing_requests import statuses
 
 MOSCOW = {"phone": "79161234567", "timezone": "Europe/Moscow"}
 
@@ -45,12 +44,12 @@ async def test_opting_out_cancels_what_is_pending_and_nothing_else(api: Api, db:
 
     assert (await api.patch(f"/clients/{client_id}", json={"opted_out": True})).json()["opted_out"] is True
 
-    assert await statuses(db, pending) == {"cancelled": 1}
+    assert await db.statuses(pending) == {"cancelled": 1}
     assert (await message_of(db, pending))["reason_code"] == "client_opted_out"
-    assert await statuses(db, ambiguous) == {"unknown": 1}
-    assert await statuses(db, sending) == {"sending": 1}
-    assert await statuses(db, sent) == {"sent": 1}
-    assert await statuses(db, others) == {"pending": 1}
+    assert await db.statuses(ambiguous) == {"unknown": 1}
+    assert await db.statuses(sending) == {"sending": 1}
+    assert await db.statuses(sent) == {"sent": 1}
+    assert await db.statuses(others) == {"pending": 1}
 
 
 async def test_a_put_that_opts_out_cancels_too_and_opting_in_again_revives_nothing(
@@ -70,8 +69,8 @@ async def test_deleting_cancels_and_keeps_the_phone_of_the_message(api: Api, db:
     message = await message_of(db, pending)
     assert (message["status"], message["phone"]) == ("cancelled", "79161234567")
     assert message["reason_code"] == "client_deleted"
-    assert await statuses(db, pending) == {"cancelled": 1}
-    assert await statuses(db, sent) == {"sent": 1}
+    assert await db.statuses(pending) == {"cancelled": 1}
+    assert await db.statuses(sent) == {"sent": 1}
 
 
 @pytest.mark.parametrize("change", [{"timezone": "Asia/Tokyo"}, MOSCOW | {"timezone": "Asia/Tokyo"}])
@@ -111,4 +110,4 @@ async def test_an_import_closes_the_openings_of_those_whose_time_zone_it_changes
     file = "phone,timezone,tag\n79161234567,Asia/Tokyo,\n79161234568,Europe/Moscow,vip\n"
     assert (await api.post("/clients/import", content=file)).json()["updated"] == 2
     assert [(await message_of(db, mailing))["open"] for mailing in (*moved, kept)] == [False, False, True]
-    assert await statuses(db, moved[0]) == {"pending": 1}
+    assert await db.statuses(moved[0]) == {"pending": 1}

@@ -5,7 +5,7 @@ from collections import Counter
 from mailing.mailings.states import MailingStatus
 from support.api import Api
 from support.database import Database
-from support.mailing_requests import STOPPED, body, jobs, newest_job, read, row, statuses, with_messages
+from support.mailing_requests import STOPPED, body, read, with_messages
 
 
 async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refused(db: Database, api: Api) -> None:
@@ -29,33 +29,33 @@ async def test_an_action_repeated_changes_nothing(db: Database, api: Api) -> Non
     for action in ("pause", "resume", "cancel"):
         mailing_id = await db.add_mailing(status="paused" if action == "resume" else "running")
         await api.post(f"/mailings/{mailing_id}/{action}")
-        before, job = await row(db, mailing_id), await newest_job(db)
+        before, job = await db.mailing(mailing_id), await db.newest_job()
         assert (await api.post(f"/mailings/{mailing_id}/{action}")).status_code == 200
-        assert await row(db, mailing_id) == before
-        assert await jobs(db, after=job) == []
+        assert await db.mailing(mailing_id) == before
+        assert await db.jobs(after=job) == []
 
 
 async def test_a_resume_wakes_the_planner_and_a_cancel_nobody(db: Database, api: Api) -> None:
     mailing_id = await db.add_mailing(status="paused")
     await api.post(f"/mailings/{mailing_id}/resume")
-    assert ("plan_mailing", mailing_id, None) in await jobs(db)
-    job = await newest_job(db)
+    assert ("plan_mailing", mailing_id, None) in await db.jobs()
+    job = await db.newest_job()
     await api.post(f"/mailings/{mailing_id}/cancel")
-    assert await jobs(db, after=job) == []
+    assert await db.jobs(after=job) == []
 
 
 async def test_a_cancel_stops_what_is_unsent_and_does_not_call_cancelled_what_may_have_arrived(
     db: Database, api: Api
 ) -> None:
     other = await with_messages(db)
-    before = await statuses(db, other)
+    before = await db.statuses(other)
     for status in ("running", "paused"):
         mailing_id = await with_messages(db, status=status)
         assert (await api.post(f"/mailings/{mailing_id}/cancel")).status_code == 200
-        assert await statuses(db, mailing_id) == STOPPED
+        assert await db.statuses(mailing_id) == STOPPED
         reasons = "SELECT DISTINCT reason_code, wait_reason FROM message WHERE mailing_id = :id AND reason_code <> ''"
         assert await db.run(reasons, id=mailing_id) == [("mailing_cancelled", None)]
-    assert await statuses(db, other) == before
+    assert await db.statuses(other) == before
 
 
 async def test_a_cancel_repeated_stops_what_has_come_back_meanwhile(db: Database, api: Api) -> None:
@@ -63,16 +63,16 @@ async def test_a_cancel_repeated_stops_what_has_come_back_meanwhile(db: Database
     await api.post(f"/mailings/{mailing_id}/cancel")
     await db.run("UPDATE message SET status = 'pending', lease_until = NULL WHERE status = 'sending'")
     assert (await api.post(f"/mailings/{mailing_id}/cancel")).status_code == 200
-    assert await statuses(db, mailing_id) == STOPPED - Counter(sending=1) + Counter(cancelled=1)
+    assert await db.statuses(mailing_id) == STOPPED - Counter(sending=1) + Counter(cancelled=1)
 
 
 async def test_a_pause_touches_no_message(db: Database, api: Api) -> None:
     mailing_id = await with_messages(db)
-    before = await statuses(db, mailing_id)
+    before = await db.statuses(mailing_id)
     await api.post(f"/mailings/{mailing_id}/pause")
-    assert await statuses(db, mailing_id) == before
+    assert await db.statuses(mailing_id) == before
     await api.post(f"/mailings/{mailing_id}/resume")
-    assert await statuses(db, mailing_id) == before
+    assert await db.statuses(mailing_id) == before
 
 
 async def test_a_deleted_mailing_is_gone_and_what_was_unsent_is_cancelled(db: Database, api: Api) -> None:
@@ -80,8 +80,8 @@ async def test_a_deleted_mailing_is_gone_and_what_was_unsent_is_cancelled(db: Da
         mailing_id = await with_messages(db, status=status)
         answer = await api.delete(f"/mailings/{mailing_id}/")
         assert (answer.status_code, answer.content) == (204, b"")
-        assert await statuses(db, mailing_id) == STOPPED
-        assert (await row(db, mailing_id))["status"] == ("finished" if status == "finished" else "cancelled")
+        assert await db.statuses(mailing_id) == STOPPED
+        assert (await db.mailing(mailing_id))["status"] == ("finished" if status == "finished" else "cancelled")
 
 
 async def test_nothing_can_be_done_with_a_deleted_mailing_or_one_that_never_was(db: Database, api: Api) -> None:

@@ -5,22 +5,7 @@ import asyncio
 from support.answers import Json, bad_fields
 from support.api import Api
 from support.database import Database
-from support.mailing_requests import (
-    ALL,
-    CLOSED,
-    STOPPED,
-    body,
-    created,
-    in_hours,
-    instant,
-    jobs,
-    newest_job,
-    read,
-    row,
-    statuses,
-    whole,
-    with_messages,
-)
+from support.mailing_requests import ALL, CLOSED, STOPPED, body, created, in_hours, instant, read, whole, with_messages
 
 
 def stamps(answer: Json, *, revision: int) -> Json:
@@ -72,15 +57,15 @@ async def test_a_patch_changes_only_what_it_names(api: Api) -> None:
 async def test_an_edit_that_repeats_what_is_there_changes_nothing(db: Database, api: Api) -> None:
     for start in (1, -1):
         found = await created(api, starts_at=in_hours(start), **ALL)
-        before, job = await row(db, found["id"]), await newest_job(db)
+        before, job = await db.mailing(found["id"]), await db.newest_job()
         for answer in (
             await api.patch(f"/mailings/{found['id']}/", json={}),
             await api.patch(f"/mailings/{found['id']}/", json=whole(found)),
             await api.put(f"/mailings/{found['id']}/", json=whole(found)),
         ):
             assert (answer.status_code, answer.json()) == (200, found)
-        assert await row(db, found["id"]) == before
-        assert await jobs(db, after=job) == []
+        assert await db.mailing(found["id"]) == before
+        assert await db.jobs(after=job) == []
 
 
 async def test_a_patch_that_leaves_no_time_between_start_and_end_is_refused(db: Database, api: Api) -> None:
@@ -94,24 +79,24 @@ async def test_a_patch_that_leaves_no_time_between_start_and_end_is_refused(db: 
     ):
         assert set(bad_fields(await api.patch(f"/mailings/{found['id']}/", json=change))) == {"ends_at"}
     assert await read(api, found["id"]) == found
-    assert (await row(db, found["id"]))["text_revision"] == 1
+    assert (await db.mailing(found["id"]))["text_revision"] == 1
 
 
 async def test_a_scheduled_mailing_is_planned_at_its_new_start(db: Database, api: Api) -> None:
     found = await created(api)
-    job, start = await newest_job(db), in_hours(3)
+    job, start = await db.newest_job(), in_hours(3)
     assert (await api.patch(f"/mailings/{found['id']}/", json={"starts_at": start})).json()["status"] == "scheduled"
-    assert await jobs(db, after=job) == [("plan_mailing", found["id"], instant(start))]
-    assert (await row(db, found["id"]))["plan_revision"] == 1, "there is no plan yet to fall behind"
+    assert await db.jobs(after=job) == [("plan_mailing", found["id"], instant(start))]
+    assert (await db.mailing(found["id"]))["plan_revision"] == 1, "there is no plan yet to fall behind"
 
 
 async def test_a_scheduled_mailing_whose_start_is_moved_into_the_past_starts(db: Database, api: Api) -> None:
     found = await created(api)
-    job = await newest_job(db)
+    job = await db.newest_job()
     answer = await api.patch(f"/mailings/{found['id']}/", json={"starts_at": in_hours(-1)})
     assert answer.json()["status"] == "running"
-    assert await jobs(db, after=job) == [("plan_mailing", found["id"], None)]
-    assert (await row(db, found["id"]))["started_at"] is not None
+    assert await db.jobs(after=job) == [("plan_mailing", found["id"], None)]
+    assert (await db.mailing(found["id"]))["started_at"] is not None
 
 
 PLAN = "SELECT plan_revision, planned_revision, audience_max_client_id FROM mailing WHERE id = :id"
@@ -131,19 +116,19 @@ async def test_an_edit_of_a_started_mailing_leaves_its_plan_behind_and_wakes_the
         mailing_id = await db.add_mailing(status=status)
         await db.run("UPDATE mailing SET audience_max_client_id = 7")
         for number, change in enumerate(PLAN_CHANGES, start=2):
-            job = await newest_job(db)
+            job = await db.newest_job()
             answer = await api.patch(f"/mailings/{mailing_id}/", json=change)
             assert (answer.status_code, answer.json()["status"]) == (200, status)
             plan = await db.run(PLAN, id=mailing_id)
             assert plan == [(number, 1, None)]
-            assert ("plan_mailing", mailing_id, None) in await jobs(db, after=job)
+            assert ("plan_mailing", mailing_id, None) in await db.jobs(after=job)
             await db.run("DELETE FROM procrastinate_jobs")
 
 
 async def test_a_new_end_is_looked_at_when_it_comes(db: Database, api: Api) -> None:
     mailing_id, end = await db.add_mailing(), in_hours(48)
     await api.patch(f"/mailings/{mailing_id}/", json={"ends_at": end})
-    assert ("settle_mailing", mailing_id, instant(end)) in await jobs(db)
+    assert ("settle_mailing", mailing_id, instant(end)) in await db.jobs()
 
 
 async def test_a_new_text_gets_its_own_revision_and_the_old_one_is_kept(db: Database, api: Api) -> None:
@@ -152,19 +137,19 @@ async def test_a_new_text_gets_its_own_revision_and_the_old_one_is_kept(db: Data
         assert (await api.patch(f"/mailings/{mailing_id}/", json={"text": text})).json()["text"] == text
     kept = await db.run("SELECT revision, text FROM mailing_text ORDER BY revision")
     assert kept == [(1, "first"), (2, "second"), (3, "third"), (4, "first")]
-    found = await row(db, mailing_id)
+    found = await db.mailing(mailing_id)
     assert (found["text_revision"], found["plan_revision"]) == (4, 4), "each edit plans the unsent again"
 
 
 async def test_a_closed_mailing_cannot_be_changed(db: Database, api: Api) -> None:
     for status in CLOSED:
         mailing_id = await db.add_mailing(status=status)
-        before = await row(db, mailing_id)
+        before = await db.mailing(mailing_id)
         for change in ({}, *PLAN_CHANGES):
             assert (await api.patch(f"/mailings/{mailing_id}/", json=change)).status_code == 409
         assert (await api.put(f"/mailings/{mailing_id}/", json=body())).status_code == 409
-        assert await row(db, mailing_id) == before
-    assert await jobs(db) == []
+        assert await db.mailing(mailing_id) == before
+    assert await db.jobs() == []
 
 
 async def test_the_start_cannot_move_after_it_has_come(db: Database, api: Api) -> None:
@@ -198,7 +183,7 @@ async def test_edits_of_different_fields_at_once_do_not_undo_each_other(db: Data
         expected = {name: given for change in changes for name, given in change.items()}
         expected["filter"] = {"tags": []} | expected["filter"]
         assert found | expected == found
-        assert (await row(db, mailing_id))["plan_revision"] == 1 + len(changes)
+        assert (await db.mailing(mailing_id))["plan_revision"] == 1 + len(changes)
 
 
 async def test_an_edit_and_an_end_at_once_are_applied_or_refused_and_never_mixed(db: Database, api: Api) -> None:
@@ -210,12 +195,12 @@ async def test_an_edit_and_an_end_at_once_are_applied_or_refused_and_never_mixed
             edited, stopped = await asyncio.gather(api.patch(path, json={"text": "New", **PLAN_CHANGES[0]}), end)
             assert stopped.status_code in {200, 204}
             assert edited.status_code in {200, refusal}
-            found = await row(db, mailing_id)
+            found = await db.mailing(mailing_id)
             assert found["status"] == "cancelled"
             assert (found["text"], found["plan_revision"]) == (
                 ("New", 2) if edited.status_code == 200 else ("Hello", 1)
             )
-            assert await statuses(db, mailing_id) == STOPPED
+            assert await db.statuses(mailing_id) == STOPPED
 
 
 async def test_a_commit_that_fails_leaves_neither_change_nor_job(db: Database, api: Api) -> None:
@@ -227,7 +212,7 @@ async def test_a_commit_that_fails_leaves_neither_change_nor_job(db: Database, a
         FOR EACH ROW EXECUTE FUNCTION refuse()""",
     ):
         await db.run(statement)
-    before = await row(db, mailing_id)
+    before = await db.mailing(mailing_id)
     answers = [
         await api.post("/mailings/", json=body()),
         await api.patch(f"/mailings/{mailing_id}/", json={"filter": {"tags": ["new"]}}),
@@ -236,5 +221,5 @@ async def test_a_commit_that_fails_leaves_neither_change_nor_job(db: Database, a
     ]
     assert {answer.status_code for answer in answers} == {503}
     assert await db.run("SELECT id FROM mailing") == [(mailing_id,)]
-    assert await row(db, mailing_id) == before
-    assert await jobs(db) == []
+    assert await db.mailing(mailing_id) == before
+    assert await db.jobs() == []

@@ -6,7 +6,6 @@ from mailing.access import api_keys
 from support.answers import Json, json_of
 from support.api import Api
 from support.database import Database
-from support.mailing_requests import events
 
 TEXT = "a text that nobody finds in an event"
 
@@ -26,7 +25,7 @@ async def test_a_mailing_s_whole_life_is_told_with_the_name_of_the_key(db: Datab
     for action in ("pause", "pause", "resume", "resume", "cancel", "cancel"):
         json_of(await api.post(f"{path}/{action}"))
     await api.delete(path)
-    found = await events(db)
+    found = await db.events()
     assert [kind.removeprefix("mailing.") for kind, *_ in found] == [
         *("created", "edited", "paused", "resumed", "cancelled", "deleted")
     ]
@@ -43,7 +42,7 @@ async def test_an_edit_tells_which_fields_differ_and_how_but_never_the_text(db: 
     }
     json_of(await api.patch(f"/mailings/{created['id']}/", json=change))
     json_of(await api.patch(f"/mailings/{created['id']}/", json=change))
-    (_, _, _, made), (_, _, _, edited) = await events(db)
+    (_, _, _, made), (_, _, _, edited) = await db.events()
     assert made == {name: created[name] for name in ("starts_at", "ends_at", "filter", "local_window")}
     assert edited == {
         "revision": 2,
@@ -75,4 +74,4 @@ async def test_what_is_refused_is_not_told(db: Database, api: Api) -> None:
     for action in ("pause", "resume", "resend-failed"):
         json_of(await api.post(f"/mailings/{mailing_id}/{action}"), 409)
     json_of(await api.patch(f"/mailings/{mailing_id}/", json={"text": "x"}), 409)
-    assert await events(db) == []
+    assert await db.events() == []

@@ -15,7 +15,7 @@ from support.answers import Json, bad_fields, json_of
 from support.api import Api
 from support.database import Database
 from support.database_copies import end_idle_connections
-from support.mailing_requests import in_hours, statuses
+from support.mailing_requests import in_hours
 from support.query_plans import Plan, nodes, plans
 
 ZONES = ["UTC", "Europe/Moscow", "Europe/Kaliningrad", "Asia/Kolkata", "Asia/Vladivostok", "America/New_York"]
@@ -73,7 +73,7 @@ async def test_as_many_are_planned_and_expire_as_the_preview_said(db: Database, 
         given = drawn(chance)
         foretold = await previewed(api, given)
         mailing_id = await planned(api, db, given)
-        counted = await statuses(db, mailing_id)
+        counted = await db.statuses(mailing_id)
         assert sum(counted.values()) == foretold["recipients"] == 300 - sum(foretold["excluded"].values())
         assert counted.get("expired", 0) == foretold["missed"]["no_window"]
         assert await zones_of(db, mailing_id) == {zone["timezone"]: zone["recipients"] for zone in foretold["zones"]}
@@ -89,11 +89,11 @@ async def _edited_as_foretold(db: Database, api: Api, *, mailing_id: int, given:
         id=mailing_id,
     )
     given["starts_at"] = json_of(await api.get(f"/mailings/{mailing_id}/"))["starts_at"]
-    before = await statuses(db, mailing_id)
+    before = await db.statuses(mailing_id)
     foretold = await previewed(api, given, mailing_id=mailing_id)
     json_of(await api.put(f"/mailings/{mailing_id}/", json=given))
     await plan_mailing(db.sessions, mailing_id)
-    after = await statuses(db, mailing_id)
+    after = await db.statuses(mailing_id)
     assert after.get("sending", 0) == before.get("sending", 0)
     assert after.get("pending", 0) == foretold["recipients"] - foretold["missed"]["no_window"]
     assert after.get("cancelled", 0) == foretold["stopped"]

@@ -14,20 +14,7 @@ from mailing.web.validation import check
 from support.answers import Json, bad_fields, json_of
 from support.api import Api
 from support.database import Database
-from support.mailing_requests import (
-    ALL,
-    CLOSED,
-    body,
-    created,
-    events,
-    in_hours,
-    instant,
-    jobs,
-    newest_job,
-    read,
-    row,
-    whole,
-)
+from support.mailing_requests import ALL, CLOSED, body, created, in_hours, instant, read, whole
 
 EDITOR = "user 1 (anna)"
 
@@ -55,12 +42,12 @@ async def test_a_draft_is_shown_as_one_and_wakes_nobody(db: Database, api: Api) 
     found = await read(api, mailing_id)
     assert found | ALL == found
     assert (found["status"], found["revision"], found["release"]) == ("draft", 1, None)
-    assert await jobs(db) == []
+    assert await db.jobs() == []
     listed = json_of(await api.get("/mailings/?status=draft"))
     assert listed["items"] == [found]
-    line = (json_of(await api.get("/statistics/")))["items"][0]
+    line = json_of(await api.get("/statistics/"))["items"][0]
     assert (line["status"], line["launched"], line["planned"]) == ("draft", False, 0)
-    assert [(kind, by, detail["draft"]) for kind, by, _, detail in await events(db)] == [
+    assert [(kind, by, detail["draft"]) for kind, by, _, detail in await db.events()] == [
         ("mailing.created", EDITOR, True)
     ]
 
@@ -68,17 +55,17 @@ async def test_a_draft_is_shown_as_one_and_wakes_nobody(db: Database, api: Api) 
 async def test_a_release_schedules_a_draft_or_starts_it_where_its_start_has_passed(db: Database, api: Api) -> None:
     for start, status in ((1, "scheduled"), (-1, "running")):
         mailing_id = await drafted(db, starts_at=in_hours(start))
-        before, job = await read(api, mailing_id), await newest_job(db)
+        before, job = await read(api, mailing_id), await db.newest_job()
         released = json_of(await api.post(f"/mailings/{mailing_id}/release"))
         release = {"revision": 1, "at": released["updated_at"], "by": "MAILING_API_KEY"}
         assert released == before | {"status": status, "release": release, "updated_at": released["updated_at"]}
         assert await read(api, mailing_id) == released
-        assert await jobs(db, after=job) == [
+        assert await db.jobs(after=job) == [
             ("plan_mailing", mailing_id, instant(before["starts_at"]) if start > 0 else None),
             ("settle_mailing", mailing_id, instant(before["ends_at"])),
         ]
-        assert (json_of(await api.get(f"/statistics/{mailing_id}/")))["launched"] is (start < 0)
-        assert (await events(db, "mailing.released"))[-1] == (
+        assert json_of(await api.get(f"/statistics/{mailing_id}/"))["launched"] is (start < 0)
+        assert (await db.events("mailing.released"))[-1] == (
             *("mailing.released", "MAILING_API_KEY", mailing_id),
             {"revision": 1, "text_revision": 1},
         )
@@ -88,11 +75,11 @@ async def test_a_release_repeated_changes_nothing(db: Database, api: Api) -> Non
     mailing_id = await drafted(db)
     both = await asyncio.gather(*[api.post(f"/mailings/{mailing_id}/release") for _ in range(2)])
     assert json_of(both[0]) == json_of(both[1])
-    before, job = await row(db, mailing_id), await newest_job(db)
+    before, job = await db.mailing(mailing_id), await db.newest_job()
     for query in ("", "?revision=1"):
-        assert (json_of(await api.post(f"/mailings/{mailing_id}/release{query}")))["status"] == "scheduled"
-    assert (await row(db, mailing_id), await jobs(db, after=job)) == (before, [])
-    assert len(await events(db, "mailing.released")) == 1
+        assert json_of(await api.post(f"/mailings/{mailing_id}/release{query}"))["status"] == "scheduled"
+    assert (await db.mailing(mailing_id), await db.jobs(after=job)) == (before, [])
+    assert len(await db.events("mailing.released")) == 1
 
 
 async def test_what_runs_or_is_paused_is_released_already_and_what_is_closed_can_not_be(db: Database, api: Api) -> None:
@@ -106,11 +93,11 @@ async def test_what_runs_or_is_paused_is_released_already_and_what_is_closed_can
 async def test_a_draft_whose_end_has_passed_needs_a_later_one_first(db: Database, api: Api) -> None:
     mailing_id = await drafted(db)
     await db.run("UPDATE mailing SET starts_at = now() - interval '2 h', ends_at = now() - interval '1 h'")
-    assert "Set a later end" in (json_of(await api.post(f"/mailings/{mailing_id}/release"), 409))["detail"]
+    assert "Set a later end" in json_of(await api.post(f"/mailings/{mailing_id}/release"), 409)["detail"]
     await changed_by_editor(db, mailing_id, text="New")  # of a text alone
     changed = json_of(await api.patch(f"/mailings/{mailing_id}/", json={"ends_at": in_hours(1)}))
     assert changed["status"] == "draft"
-    assert (json_of(await api.post(f"/mailings/{mailing_id}/release")))["status"] == "running"
+    assert json_of(await api.post(f"/mailings/{mailing_id}/release"))["status"] == "running"
 
 
 async def test_only_what_was_read_is_released(db: Database, api: Api) -> None:
@@ -119,8 +106,8 @@ async def test_only_what_was_read_is_released(db: Database, api: Api) -> None:
     await changed_by_editor(db, mailing_id, text="Other words")
     refused = json_of(await api.post(f"/mailings/{mailing_id}/release?revision={seen}"), 409)
     assert "changed after you read it" in refused["detail"]
-    assert (await row(db, mailing_id))["status"] == "draft"
-    assert (json_of(await api.post(f"/mailings/{mailing_id}/release?revision={seen + 1}")))["text"] == "Other words"
+    assert (await db.mailing(mailing_id))["status"] == "draft"
+    assert json_of(await api.post(f"/mailings/{mailing_id}/release?revision={seen + 1}"))["text"] == "Other words"
     for bad in ("0", "-1", "x", "", "99999999999"):
         assert set(bad_fields(await api.post(f"/mailings/{mailing_id}/release?revision={bad}"))) == {"revision"}
 
@@ -147,7 +134,7 @@ async def test_an_editor_s_change_of_anything_that_decides_what_is_sent_withdraw
         await editing.edit_unreleased(session, found["id"], data, by=EDITOR)
     draft = await read(api, found["id"])
     assert (draft["status"], draft["revision"], draft["release"]) == ("draft", 2, found["release"])
-    assert [kind for kind, *_ in await events(db)] == [
+    assert [kind for kind, *_ in await db.events()] == [
         *("mailing.created", "mailing.edited", "mailing.release_withdrawn")
     ]
     async with transaction(db.sessions) as session:
@@ -158,10 +145,10 @@ async def test_an_editor_s_change_of_anything_that_decides_what_is_sent_withdraw
 
 async def test_an_editor_s_change_that_changes_nothing_withdraws_nothing(db: Database, api: Api) -> None:
     found = await created(api)
-    before = await row(db, found["id"])
+    before = await db.mailing(found["id"])
     await changed_by_editor(db, found["id"], text=found["text"])
-    assert await row(db, found["id"]) == before
-    assert len(await events(db)) == 1
+    assert await db.mailing(found["id"]) == before
+    assert len(await db.events()) == 1
 
 
 async def test_a_key_s_change_keeps_a_release_and_gives_none(api: Api, db: Database) -> None:

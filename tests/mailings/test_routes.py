@@ -7,17 +7,7 @@ from mailing.mailings.states import MailingStatus
 from support.answers import Json, bad_fields
 from support.api import Api
 from support.database import Database
-from support.mailing_requests import (
-    ALL,
-    body,
-    created,
-    in_hours,
-    instant,
-    jobs,
-    newest_job,
-    read,
-    whole,
-)
+from support.mailing_requests import ALL, body, created, in_hours, instant, read, whole
 
 
 async def test_a_mailing_with_a_start_to_come_is_scheduled(db: Database, api: Api) -> None:
@@ -35,7 +25,7 @@ async def test_a_mailing_with_a_start_to_come_is_scheduled(db: Database, api: Ap
     assert found["filter"] == {"tags": [], "operator_codes": []}
     assert found["created_at"] == found["updated_at"]
     assert await read(api, found["id"]) == found
-    assert await jobs(db) == [
+    assert await db.jobs() == [
         ("plan_mailing", found["id"], instant(given["starts_at"])),
         ("settle_mailing", found["id"], instant(given["ends_at"])),
     ]
@@ -44,7 +34,7 @@ async def test_a_mailing_with_a_start_to_come_is_scheduled(db: Database, api: Ap
 async def test_a_mailing_whose_start_has_passed_is_started_at_once(db: Database, api: Api) -> None:
     found = await created(api, starts_at=in_hours(-1))
     assert found["status"] == "running"
-    assert await jobs(db) == [
+    assert await db.jobs() == [
         ("plan_mailing", found["id"], None),
         ("settle_mailing", found["id"], instant(found["ends_at"])),
     ]
@@ -137,7 +127,7 @@ async def test_every_bad_field_is_refused_and_named_and_nothing_is_stored(db: Da
 
 async def test_an_edit_is_refused_for_the_same_and_changes_nothing(db: Database, api: Api) -> None:
     found = await created(api, **ALL)
-    job = await newest_job(db)
+    job = await db.newest_job()
     for changes, named in BAD + BAD_WHOLE:
         answer = await api.put(f"/mailings/{found['id']}/", content=sent(body(**changes)))
         assert set(bad_fields(answer)) == named, changes
@@ -145,7 +135,7 @@ async def test_an_edit_is_refused_for_the_same_and_changes_nothing(db: Database,
         answer = await api.patch(f"/mailings/{found['id']}/", content=sent(changes))
         assert set(bad_fields(answer)) == named, changes
     assert await read(api, found["id"]) == found
-    assert await jobs(db, after=job) == []
+    assert await db.jobs(after=job) == []
 
 
 async def test_no_refusal_repeats_what_was_given(api: Api) -> None:

@@ -9,7 +9,6 @@ from mailing.reports.schedule import day_of
 from support.answers import json_of
 from support.api import Api
 from support.database import Database
-from support.mailing_requests import events, jobs_of
 
 PHONE = "79161234567"
 
@@ -25,8 +24,8 @@ async def test_a_test_is_a_message_with_the_present_text_under_the_tested_mailin
         assert message | wanted | {"status": "pending", "test": True, "history": []} == message
         assert json_of(await api.get(f"/messages/{message['id']}/")) == message
         ran_by = await db.value("SELECT mailing_id FROM message WHERE id = :id", id=message["id"])
-        assert await jobs_of(db, ran_by) == {"send_mailing"}
-        assert await events(db, "%tested") == [("mailing.tested", "MAILING_API_KEY", mailing_id, {})]
+        assert await db.jobs_of(ran_by) == {"send_mailing"}
+        assert await db.events("%tested") == [("mailing.tested", "MAILING_API_KEY", mailing_id, {})]
         await db.run("DELETE FROM event")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, open_engine, transaction
+from support.answers import Json
 from support.processes import becomes
 
 P = ParamSpec("P")
@@ -76,10 +78,10 @@ class Database:
         return int(await self.value(statement, phone=phone, tag=tag))
 
     async def add_clients(self, count: int, *, timezone: str = "UTC", tag: str | None = None) -> list[int]:
-        """Phones go on where the last call left off."""
+        """Phones go on after those of earlier calls."""
         statement = """
             INSERT INTO client (phone, operator_code, tag, timezone)
-            SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :tag, :timezone
+            SELECT '7916' || lpad((n + (SELECT coalesce(max(id), 0) FROM client))::text, 7, '0'), '916', :tag, :timezone
             FROM generate_series(1, CAST(:count AS int)) n RETURNING id"""
         return [row.id for row in await self.run(statement, count=count, timezone=timezone, tag=tag)]
 
@@ -106,6 +108,56 @@ class Database:
                 ADD_MESSAGES, mailing_id=mailing_id, statuses=list(statuses), first_client=first_client
             )
         ]
+
+    async def add_audience(self, statuses: list[str], *, status: str = "running") -> tuple[int, list[int]]:
+        """Add a mailing with a message of each status, for clients that exist; return its id and theirs."""
+        mailing_id = await self.add_mailing(status=status)
+        clients = await self.add_clients(len(statuses), timezone="Europe/Moscow")
+        return mailing_id, await self.add_messages(mailing_id, statuses, first_client=min(clients, default=1))
+
+    async def statuses(self, mailing_id: int) -> dict[str, int]:
+        """Count the rows, and require that the counters agree."""
+        counted = await self.run(
+            "SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY status", id=mailing_id
+        )
+        by_rows = dict(tuple(each) for each in counted)
+        [row] = await self.run("SELECT * FROM mailing_counts WHERE mailing_id = :id", id=mailing_id)
+        counters = row._asdict()
+        assert counters.pop("mailing_id") == mailing_id
+        assert counters.pop("planned") == sum(by_rows.values())
+        assert {status: count for status, count in counters.items() if count} == by_rows
+        return by_rows
+
+    async def mailing(self, mailing_id: int) -> Json:
+        [row] = await self.run("SELECT * FROM mailing WHERE id = :id", id=mailing_id)
+        return row._asdict()
+
+    async def events(self, kind: str = "%") -> list[tuple[str, str, int | None, Json]]:
+        """Kind, actor, mailing and detail, in order."""
+        found = await self.run(
+            "SELECT kind, actor, mailing_id, detail FROM event WHERE kind LIKE :kind ORDER BY id", kind=kind
+        )
+        return [(each.kind, each.actor, each.mailing_id, each.detail) for each in found]
+
+    async def jobs(self, *, after: int = 0) -> list[tuple[str, int, datetime | None]]:
+        rows = await self.run(
+            """SELECT task_name, (args->>'mailing_id')::int, scheduled_at FROM procrastinate_jobs
+            WHERE id > :after ORDER BY id""",
+            after=after,
+        )
+        return [(each[0], each[1], each[2]) for each in rows]
+
+    async def jobs_of(self, mailing_id: int) -> set[str]:
+        """Return the tasks of the mailing's jobs that have no scheduled time."""
+        found = await self.run(
+            """SELECT DISTINCT task_name FROM procrastinate_jobs
+            WHERE args->>'mailing_id' = CAST(:id AS text) AND scheduled_at IS NULL""",
+            id=str(mailing_id),
+        )
+        return {each.task_name for each in found}
+
+    async def newest_job(self) -> int:
+        return int(await self.value("SELECT coalesce(max(id), 0) FROM procrastinate_jobs"))
 
 
 @asynccontextmanager
