@@ -57,25 +57,23 @@ def test_a_worker_follows_the_databases_clock_when_it_steps(hours: int) -> None:
     assert abs(slots.now() - stepped) < timedelta(seconds=1)
 
 
-async def test_a_mailing_does_not_wait_the_hour_that_the_databases_clock_went_back(
-    campaign: Campaign, db: Database
-) -> None:
+async def test_a_mailing_does_not_wait_the_hour_that_the_databases_clock_went_back(campaign: Campaign) -> None:
     await campaign.clients(400)
     async with campaign.working(gateway_rate=40.0):
         mailing_id = await campaign.mailing()
 
         async def calls(more: int) -> None:
-            begun = await db.value("SELECT count(*) FROM attempt")
-            while await db.value("SELECT count(*) FROM attempt") < begun + more:  # noqa: ASYNC110 - rows tell
+            begun = await campaign.db.value("SELECT count(*) FROM attempt")
+            while await campaign.db.value("SELECT count(*) FROM attempt") < begun + more:  # noqa: ASYNC110 - rows tell
                 await asyncio.sleep(0.05)
 
         await calls(20)
-        await db.run(
+        await campaign.db.run(
             f"""WITH noted AS (UPDATE installation SET clock_at = clock_timestamp() + {HOUR})
             UPDATE gateway SET next_slot_at = next_slot_at + {HOUR},
             paused_until = clock_timestamp() + {HOUR}, breaker_window_start = clock_timestamp() + {HOUR}"""
         )
-        await db.run(f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
+        await campaign.db.run(f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
         async with asyncio.timeout(60):
             await calls(20)
         assert (await campaign.api.patch("/gateway/", json={"rate": 0})).status_code == 200

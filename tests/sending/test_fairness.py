@@ -7,7 +7,6 @@ import pytest
 from mailing.database.engine import transaction
 from mailing.job_queue.enqueue import defer
 from support.campaign import Campaign
-from support.database import Database
 
 pytestmark = pytest.mark.slow
 
@@ -77,12 +76,10 @@ async def _both_are_done(campaign: Campaign, urgent: int, ends: int) -> bool:
     return bool(await campaign.db.value(done, urgent=urgent, ends=ends))
 
 
-async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
-    campaign: Campaign, db: Database
-) -> None:
+async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(campaign: Campaign) -> None:
     await campaign.clients(1)
     starts_at = datetime.now(UTC) + timedelta(seconds=5)
-    await _schedule(campaign, db, 300, starts_at)
+    await _schedule(campaign, 300, starts_at)
     async with campaign.working():
         await campaign.until(lambda: _is_sent(campaign))
     [(began_at, plans_before)] = await campaign.db.run("""
@@ -92,7 +89,7 @@ async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
     assert plans_before <= 30, "a tenth of all"
 
 
-async def _schedule(campaign: Campaign, db: Database, count: int, starts_at: datetime) -> None:
+async def _schedule(campaign: Campaign, count: int, starts_at: datetime) -> None:
     """As the API stores them."""
     rows = await campaign.db.run(
         """INSERT INTO mailing (text, starts_at, ends_at, status, released_revision, released_at, released_by)
@@ -101,7 +98,7 @@ async def _schedule(campaign: Campaign, db: Database, count: int, starts_at: dat
         at=starts_at,
         count=count,
     )
-    async with transaction(db.sessions) as session:
+    async with transaction(campaign.db.sessions) as session:
         for row in rows:
             await defer(session, "plan_mailing", at=starts_at, mailing_id=row.id)
 

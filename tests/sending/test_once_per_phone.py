@@ -86,9 +86,7 @@ async def outcomes(db: Database) -> dict[int, tuple[str, str | None]]:
     return {row.client_id: (row.status, row.reason_code) for row in await db.run(MESSAGES)}
 
 
-async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_edit(
-    db: Database, campaign: Campaign
-) -> None:
+async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_edit(campaign: Campaign) -> None:
     (first,) = await campaign.clients(1)
     await campaign.clients(1, timezone="Etc/GMT-12")  # half a day away: the mailing goes on
     phone = (await campaign.api.get(f"/clients/{first}/")).json()["phone"]
@@ -103,7 +101,7 @@ async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_ed
         assert (await campaign.api.patch(f"/mailings/{mailing_id}/", json=patch)).status_code == 200
         await campaign.reaches(mailing_id, cancelled=1)
     assert [(item["phone"], item["repeats"]) for item in await campaign.sandbox.ledger()] == [(int(phone), 0)]
-    assert (await outcomes(db))[again] == REACHED
+    assert (await outcomes(campaign.db))[again] == REACHED
 
 
 @pytest.mark.parametrize("status", ["sent", "unknown", "pending"])

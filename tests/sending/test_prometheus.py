@@ -21,7 +21,6 @@ from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support import ROOT
 from support.campaign import Campaign
-from support.database import Database
 from support.processes import running, until
 
 PROGRAM = shutil.which("prometheus")
@@ -80,7 +79,7 @@ async def firing(http: httpx.AsyncClient) -> set[str]:
 
 
 async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(
-    address: str, campaign: Campaign, db: Database, tmp_path: Path
+    address: str, campaign: Campaign, tmp_path: Path
 ) -> None:
     dashboard = json.loads((ROOT / "deploy/grafana/mailing.json").read_text())
     unanswered = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
@@ -88,7 +87,7 @@ async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(
     await campaign.clients(200)
     async with campaign.working(gateway_provider="probe"), prometheus(tmp_path, urlsplit(address).netloc) as http:
         await campaign.finished(await campaign.mailing())
-        await audit_counts(db.sessions)
+        await audit_counts(campaign.db.sessions)
 
         async def are_answered() -> bool:
             unanswered.difference_update([each for each in unanswered if await asked(http, each)])
@@ -104,8 +103,8 @@ async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(
             await until(partial(asked, http, counted), every_s=0.5)
         assert not {"MailingRestored", "MailingNotScraped", "MailingDatabaseAway"} & await firing(http)
 
-        await db.run("UPDATE installation SET database_identity = 'elsewhere'")
+        await campaign.db.run("UPDATE installation SET database_identity = 'elsewhere'")
         restored = 'ALERTS{alertname="MailingRestored", alertstate="firing"}'
         await until(partial(asked, http, restored), every_s=0.5)
-        await db.run("UPDATE installation SET database_identity = database_identity()")
+        await campaign.db.run("UPDATE installation SET database_identity = database_identity()")
         await until(partial(asked, http, f"absent({restored})"), every_s=0.5)

@@ -25,14 +25,12 @@ POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id"
 
 
-async def test_a_message_that_somebody_holds_locked_holds_no_other_result_back(
-    campaign: Campaign, db: Database
-) -> None:
+async def test_a_message_that_somebody_holds_locked_holds_no_other_result_back(campaign: Campaign) -> None:
     await campaign.clients(100)
     await campaign.sandbox.behave(latency_s=0.5)
     async with campaign.working():
         mailing = await campaign.mailing()
-        async with locked(campaign, db):
+        async with locked(campaign):
             await campaign.shows(mailing, planned=100, sent=99, sending=1)
         assert await campaign.finished(mailing) == {"planned": 100, "sent": 100}
     assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
@@ -40,7 +38,7 @@ async def test_a_message_that_somebody_holds_locked_holds_no_other_result_back(
 
 
 async def test_a_message_that_refuses_its_result_holds_no_other_one_back_and_is_not_called_again(
-    campaign: Campaign, db: Database, monkeypatch: pytest.MonkeyPatch
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is unknown until its result can be stored after all."""
     monkeypatch.setattr(recording, "REFUSED_RETRY_S", 1.0)
@@ -49,10 +47,10 @@ async def test_a_message_that_refuses_its_result_holds_no_other_one_back_and_is_
     async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.until_found("SELECT 1 FROM message WHERE status = 'sending'")
-        refusing = await db.value("SELECT max(id) FROM message WHERE status = 'sending'")
-        await db.run(f"ALTER TABLE attempt ADD CONSTRAINT poison CHECK (message_id <> {refusing}) NOT VALID")
+        refusing = await campaign.db.value("SELECT max(id) FROM message WHERE status = 'sending'")
+        await campaign.db.run(f"ALTER TABLE attempt ADD CONSTRAINT poison CHECK (message_id <> {refusing}) NOT VALID")
         assert await campaign.finished(mailing) == {"planned": 100, "sent": 99, "unknown": 1}
-        await db.run("ALTER TABLE attempt DROP CONSTRAINT poison")
+        await campaign.db.run("ALTER TABLE attempt DROP CONSTRAINT poison")
         await campaign.shows(mailing, planned=100, sent=100)
     assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
 
@@ -164,9 +162,9 @@ async def test_one_part_of_the_sweep_that_fails_takes_no_other_one_with_it(db: D
 
 
 @asynccontextmanager
-async def locked(campaign: Campaign, db: Database) -> AsyncIterator[None]:
+async def locked(campaign: Campaign) -> AsyncIterator[None]:
     """One of the messages being sent, by somebody who takes his time."""
-    async with db.engine.connect() as other:
+    async with campaign.db.engine.connect() as other:
         lock = "SELECT id FROM message WHERE status = 'sending' ORDER BY id DESC LIMIT 1 FOR UPDATE SKIP LOCKED"
 
         async def found() -> bool:

@@ -186,26 +186,24 @@ async def test_one_of_many_workers_gets_the_probe(db: Database) -> None:
 
 @pytest.mark.parametrize(("open_for_s", "pause_s"), [(5, 5), (40, 5), (60, 7.5), (240, 30), (3600, 60)])
 async def test_probes_become_rarer_the_longer_the_breaker_is_open(
-    campaign: Campaign, db: Database, open_for_s: int, pause_s: float
+    campaign: Campaign, open_for_s: int, pause_s: float
 ) -> None:
     await campaign.db.run(
         """UPDATE gateway SET breaker_reason_code = 'connection_refused', breaker_next_probe_at = now(),
            breaker_opened_at = now() - make_interval(secs => :secs)""",
         secs=open_for_s,
     )
-    async with autocommit(db.sessions) as session:
+    async with autocommit(campaign.db.sessions) as session:
         assert await take_probe(session)
     left_s = await campaign.db.value("SELECT extract(epoch FROM breaker_next_probe_at - now()) FROM gateway")
     assert pause_s - 1 < left_s <= pause_s + 0.1
 
 
-async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls(
-    campaign: Campaign, db: Database
-) -> None:
+async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls(campaign: Campaign) -> None:
     await campaign.db.run("""
         INSERT INTO gateway_calls SELECT date_bin('5 s', now() - n * interval '5 s', 'epoch'), 5000, 10
         FROM generate_series(1, 5) n""")
-    async with autocommit(db.sessions) as session:
+    async with autocommit(campaign.db.sessions) as session:
         await report(session, CallStats(calls=19, failed=19, reason=REFUSED))
         assert (await read(session)).breaker_opened_at is None
         await report(session, CallStats(calls=1, failed=1, reason=REFUSED))

@@ -44,9 +44,7 @@ async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Camp
     assert not any(node.get("Rows Removed by Filter") for node in of_rows)
 
 
-async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_say(
-    campaign: Campaign, db: Database
-) -> None:
+async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_say(campaign: Campaign) -> None:
     """As a worker runs it, by a plan kept for any values, where the statistics are of a moment without sending."""
     await campaign.clients(20_000)
     await _insert_due_messages(campaign)
@@ -55,8 +53,8 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
         accepted = [_accepted(message) for message in await claim(session, 1, BATCH)]
         await record(session, accepted, mailing_id=1, revision=1)
 
-    statement, values = (await statements(db.engine, claim_and_record))[-1]
-    async with db.sessions() as session:
+    statement, values = (await statements(campaign.db.engine, claim_and_record))[-1]
+    async with campaign.db.sessions() as session:
         await session.execute(text("ANALYZE"))
         connection = await raw_connection(session)
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")

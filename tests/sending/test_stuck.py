@@ -56,11 +56,11 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
 
 
 async def test_a_worker_frozen_in_a_transaction_frees_its_locks_for_the_others(
-    campaign: Campaign, db: Database, tmp_path: Path
+    campaign: Campaign, tmp_path: Path
 ) -> None:
     clients = await campaign.clients(50)
-    mailing = await db.add_mailing()
-    await db.add_messages(mailing, ["pending"] * 50, first_client=clients[0])
+    mailing = await campaign.db.add_mailing()
+    await campaign.db.add_messages(mailing, ["pending"] * 50, first_client=clients[0])
     async with worker(campaign.settings, tmp_path, *USUAL, "claim.inside", "freeze") as frozen:
         await campaign.until_found(LOCKED)
         async with campaign.working():
@@ -115,9 +115,7 @@ async def test_a_row_that_somebody_holds_locked_stops_no_other_one(campaign: Cam
         await holder.exec_driver_sql(f"SELECT FROM message WHERE id = {held} FOR UPDATE")
         async with campaign.working():
             await campaign.reaches(mailing, sent=9)
-            assert [row.id for row in await campaign.db.run("SELECT id FROM message WHERE status = 'pending'")] == [
-                held
-            ]
+            assert await db.run("SELECT id FROM message WHERE status = 'pending'") == [(held,)]
             await holder.rollback()
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 
@@ -131,9 +129,8 @@ async def test_results_whose_commit_is_cut_off_are_recorded_once(campaign: Campa
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
         assert not between.cut_after
     assert Counter(item["id"] for item in await campaign.sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
-    assert await campaign.db.run("SELECT count(*), count(DISTINCT message_id), max(number) FROM attempt") == [
-        (10, 10, 1)
-    ]
+    once = await campaign.db.run("SELECT count(*), count(DISTINCT message_id), max(number) FROM attempt")
+    assert once == [(10, 10, 1)]
 
 
 async def test_a_plan_whose_commit_is_cut_off_is_completed(campaign: Campaign) -> None:

@@ -61,37 +61,37 @@ async def versions(db: Database) -> dict[int, str]:
 
 
 async def test_windows_are_recomputed_where_the_new_rules_move_them_and_nowhere_else(
-    db: Database, campaign: Campaign, moscow_moves: pytest.MonkeyPatch
+    campaign: Campaign, moscow_moves: pytest.MonkeyPatch
 ) -> None:
     (moved,) = await campaign.clients(1, timezone=MOVED)
     (other,) = await campaign.clients(1, timezone=OTHER)
     mailing_id = await planned(campaign, start=wall(4), end=wall(8))
     due = "SELECT due_at FROM message WHERE client_id = :id"
-    before, versions_before = await db.value(due, id=moved), await versions(db)
+    before, versions_before = await campaign.db.value(due, id=moved), await versions(campaign.db)
     old_rules = rules_version()
-    await apply_rules(db.sessions)
-    assert await versions(db) == versions_before, "the same rules change nothing"
+    await apply_rules(campaign.db.sessions)
+    assert await versions(campaign.db) == versions_before, "the same rules change nothing"
     restart_with_changed_rules(moscow_moves)
-    await apply_rules(db.sessions)
-    assert await db.value(due, id=moved) == before - timedelta(hours=2)
-    assert (await versions(db))[other] == versions_before[other]
-    assert await db.value("SELECT timezone_rules FROM mailing") == rules_version() != old_rules
-    async with transaction(db.sessions) as session:
+    await apply_rules(campaign.db.sessions)
+    assert await campaign.db.value(due, id=moved) == before - timedelta(hours=2)
+    assert (await versions(campaign.db))[other] == versions_before[other]
+    assert await campaign.db.value("SELECT timezone_rules FROM mailing") == rules_version() != old_rules
+    async with transaction(campaign.db.sessions) as session:
         assert await planned_by_other_rules(session, rules_version(), only_older=False) == []
         assert await planned_by_other_rules(session, "1999a-0", only_older=True) == []
         assert await planned_by_other_rules(session, "9999a-0", only_older=True) == [mailing_id]
 
 
 async def test_a_message_whose_hours_no_longer_come_before_the_end_expires(
-    db: Database, campaign: Campaign, moscow_moves: pytest.MonkeyPatch
+    campaign: Campaign, moscow_moves: pytest.MonkeyPatch
 ) -> None:
     await campaign.clients(1, timezone=MOVED)
     mailing_id = await campaign.mailing(local_window={"start": wall(-1), "end": wall(1)}, lasts_s=6 * 3600)
-    await plan_mailing(db.sessions, mailing_id)
-    await db.run("UPDATE message SET due_at = now() + interval '30 min', wait_reason = 'retry'")
+    await plan_mailing(campaign.db.sessions, mailing_id)
+    await campaign.db.run("UPDATE message SET due_at = now() + interval '30 min', wait_reason = 'retry'")
     restart_with_changed_rules(moscow_moves)
-    await apply_rules(db.sessions)
-    [(status, reason)] = await db.run("SELECT status, reason_code FROM message")
+    await apply_rules(campaign.db.sessions)
+    [(status, reason)] = await campaign.db.run("SELECT status, reason_code FROM message")
     assert (status, reason) == ("expired", "no_window")
 
 

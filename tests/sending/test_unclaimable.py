@@ -39,17 +39,15 @@ async def test_a_claim_ends_nothing_in_a_restored_database(db: Database) -> None
     assert await db.value("SELECT status FROM message") == "pending"
 
 
-async def test_a_row_that_no_claim_can_take_is_set_aside_and_the_others_are_sent(
-    db: Database, campaign: Campaign
-) -> None:
+async def test_a_row_that_no_claim_can_take_is_set_aside_and_the_others_are_sent(campaign: Campaign) -> None:
     clients = await campaign.clients(600)
-    await db.run(
+    await campaign.db.run(
         f"ALTER TABLE message ADD CONSTRAINT poisoned CHECK (status <> 'sending' OR client_id <> {clients[3]})"
     )
     async with campaign.working():
         mailing_id = await campaign.mailing()
         await campaign.shows(mailing_id, planned=600, sent=599, pending=1)
-    (row,) = await db.run(
+    (row,) = await campaign.db.run(
         "SELECT client_id, reason_code, reason_params, due_at > now() AS later FROM message WHERE status <> 'sent'"
     )
     assert tuple(row) == (clients[3], "not_claimable", {"error": "poisoned"}, True)
