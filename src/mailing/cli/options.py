@@ -1,12 +1,6 @@
 """Options and texts that several commands have. It loads nothing but click, because `mailing --help` does."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar
-
 import click
-
-T = TypeVar("T")
 
 
 def example(line: str) -> str:
@@ -14,21 +8,15 @@ def example(line: str) -> str:
     return f"\b\nExample:\n  {line}"
 
 
-def supervised(command: Callable[..., T]) -> Callable[..., T]:
-    """Add `--supervised`: end when the process that holds our standard input ends."""
+def _end_with_parent(_context: click.Context, _option: click.Parameter, supervised: bool) -> None:
+    if supervised:
+        from mailing.process.supervisor import exit_with_parent  # noqa: PLC0415 - only a child needs it
 
-    @click.option("--supervised", is_flag=True, hidden=True)
-    @wraps(command)
-    def wrapped(*args: Any, supervised: bool, **kwargs: Any) -> T:  # noqa: ANN401 - whatever the command takes
-        if supervised:
-            from mailing.process.supervisor import exit_with_parent  # noqa: PLC0415 - only a child needs it
-
-            exit_with_parent()
-        return command(*args, **kwargs)
-
-    return wrapped
+        exit_with_parent()
 
 
+# end when the process that holds our standard input ends
+supervised = click.option("--supervised", is_flag=True, hidden=True, expose_value=False, callback=_end_with_parent)
 waiting = click.option(
     "--wait",
     "wait_s",

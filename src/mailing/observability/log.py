@@ -23,6 +23,8 @@ from mailing.observability.masking import Masking, render_exception
 # our own lines report each request, job and call
 QUIET_LOGGERS = ("procrastinate", "uvicorn", "uvicorn.access", "httpx", "httpcore", "aiohttp", "alembic", "asyncio")
 
+get = structlog.stdlib.get_logger
+
 _line: ContextVar["WideEvent | None"] = ContextVar("line", default=None)
 
 
@@ -86,11 +88,6 @@ class _Output:
             self._file.flush()
 
     debug = info = warning = error = critical = write
-
-
-def get(name: str) -> structlog.stdlib.BoundLogger:
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
-    return logger
 
 
 def request_id() -> str | None:
