@@ -127,9 +127,7 @@ async def test_a_test_sent_twice_goes_out_once(db: Database, sender: Browser) ->
 
 
 async def test_failed_messages_are_resent_once(db: Database, sender: Browser) -> None:
-    mailing = await db.add_mailing()
-    await db.add_client()
-    await db.add_messages(mailing, ["failed"])
+    mailing, _ = await db.add_mailing_of(["failed"], first_client=await db.add_client())
     answer = await twice(sender, f"/admin/mailings/{mailing}/resend-failed", {})
     assert answer.headers["location"] == f"/admin/mailings/{mailing}"
     assert await db.value("SELECT count(*) FROM event WHERE kind LIKE 'mailing.resen%'") == 1

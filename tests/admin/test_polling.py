@@ -22,8 +22,7 @@ async def test_an_empty_start_page_says_how_everything_is(viewer: Browser) -> No
 async def test_the_start_page_names_what_holds_sending_back(db: Database, viewer: Browser) -> None:
     await db.run("UPDATE gateway SET stopped_at = now(), stopped_by = 'user 1 (anna)', rate = 50")
     await db.run("INSERT INTO procrastinate_workers DEFAULT VALUES")
-    mailing_id = await db.add_mailing(text="Autumn sale")
-    await db.add_messages(mailing_id, ["sent", "pending", "pending"])
+    await db.add_mailing_of(["sent", "pending", "pending"], text="Autumn sale")
     page = words(await viewer.get("/admin/"))
     assert "All sending was stopped by user 1 (anna)" in page
     assert "At most 50 per second." in page
@@ -32,8 +31,7 @@ async def test_the_start_page_names_what_holds_sending_back(db: Database, viewer
 
 
 async def test_a_mailings_page_tells_how_far_it_is(db: Database, viewer: Browser) -> None:
-    mailing_id = await db.add_mailing(text="Autumn <b>sale</b>")
-    await db.add_messages(mailing_id, [*["sent"] * 6, *["pending"] * 3, "unknown"])
+    mailing_id, _ = await db.add_mailing_of([*["sent"] * 6, *["pending"] * 3, "unknown"], text="Autumn <b>sale</b>")
     page = await viewer.get(f"/admin/mailings/{mailing_id}")
     assert "Autumn &lt;b&gt;sale&lt;/b&gt;" in page.text
     text = words(page)
@@ -55,14 +53,12 @@ async def test_a_mailing_that_waits_for_local_hours_says_where_and_when(db: Data
     ("status", "sentence"), [("paused", "1 message : the mailing is paused."), ("scheduled", "Its start, ")]
 )
 async def test_a_mailing_at_rest_says_why(db: Database, viewer: Browser, status: str, sentence: str) -> None:
-    mailing_id = await db.add_mailing(status=status)
-    await db.add_messages(mailing_id, ["pending"])
+    mailing_id, _ = await db.add_mailing_of(["pending"], status=status)
     assert sentence in words(await viewer.get(f"/admin/mailings/{mailing_id}"))
 
 
 async def test_a_part_that_did_not_change_is_not_sent_again(db: Database, viewer: Browser) -> None:
-    mailing_id = await db.add_mailing()
-    (message_id,) = await db.add_messages(mailing_id, ["pending"])
+    mailing_id, (message_id,) = await db.add_mailing_of(["pending"])
     path = re.search(r'hx-get="([^"]+)"', (await viewer.get(f"/admin/mailings/{mailing_id}")).text)
     assert path is not None
     assert (await viewer.get(path[1])).status_code == 204
@@ -76,8 +72,7 @@ async def test_a_part_that_did_not_change_is_not_sent_again(db: Database, viewer
 
 
 async def test_a_finished_mailings_page_is_not_asked_for_again(db: Database, viewer: Browser) -> None:
-    mailing_id = await db.add_mailing(status="finished")
-    await db.add_messages(mailing_id, ["sent"])
+    mailing_id, _ = await db.add_mailing_of(["sent"], status="finished")
     page = await viewer.get(f"/admin/mailings/{mailing_id}")
     assert "hx-get" not in page.text
     assert "data-every" not in page.text
@@ -102,8 +97,7 @@ async def test_messages_are_found_by_status_and_by_phone(db: Database, viewer: B
 
 
 async def test_messages_are_paged(db: Database, viewer: Browser) -> None:
-    mailing_id = await db.add_mailing()
-    ids = await db.add_messages(mailing_id, ["pending"] * 60)
+    mailing_id, ids = await db.add_mailing_of(["pending"] * 60)
     path, seen = f"/admin/mailings/{mailing_id}/messages?status=pending", []
     while path:
         page = (await viewer.get(path)).text
@@ -114,8 +108,7 @@ async def test_messages_are_paged(db: Database, viewer: Browser) -> None:
 
 
 async def test_a_messages_story_has_calls_and_acts_in_order(db: Database, viewer: Browser) -> None:
-    mailing_id = await db.add_mailing()
-    (message_id,) = await db.add_messages(mailing_id, ["sent"])
+    mailing_id, (message_id,) = await db.add_mailing_of(["sent"])
     began = datetime(2026, 5, 1, 9, tzinfo=UTC)
     attempt = """
         INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome)
@@ -171,8 +164,8 @@ async def test_a_sender_changes_the_rate_and_a_wrong_one_is_kept_in_the_form(db:
 
 
 async def test_the_stop_is_confirmed_in_numbers(db: Database, sender: Browser) -> None:
-    await db.add_messages(await db.add_mailing(), ["pending", "pending", "sending", "sent"])
-    await db.add_messages(await db.add_mailing(status="paused"), ["pending"])
+    await db.add_mailing_of(["pending", "pending", "sending", "sent"])
+    await db.add_mailing_of(["pending"], status="paused")
     question = words(await sender.get("/admin/gateway/stop"))
     assert "1 mailing is running. 2 messages would be held back. 1 is in a call now" in question
     assert await db.value("SELECT stopped_at FROM gateway") is None

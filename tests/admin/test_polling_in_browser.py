@@ -25,8 +25,7 @@ async def page(address: str, db: Database, chromium: Browser) -> Page:
 
 async def test_a_mailings_page_follows_it_to_its_end_and_rests(address: str, db: Database, page: Page) -> None:
     seen = watched(page)
-    mailing_id = await db.add_mailing()
-    first, second = await db.add_messages(mailing_id, ["sending", "sending"])
+    mailing_id, (first, second) = await db.add_mailing_of(["sending", "sending"])
     await page.goto(f"{address}/admin/mailings/{mailing_id}")
     send = "UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now() WHERE id = :id"
     await db.run(send, id=first)
@@ -42,8 +41,7 @@ async def test_a_mailings_page_follows_it_to_its_end_and_rests(address: str, db:
 
 
 async def test_a_lost_connection_is_told_and_found_again(address: str, db: Database, page: Page) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["pending"])
+    mailing_id, _ = await db.add_mailing_of(["pending"])
     await page.goto(f"{address}/admin/mailings/{mailing_id}")
     await page.context.set_offline(offline=True)
     await expect(page.locator("#lost")).to_be_visible()
@@ -55,8 +53,7 @@ async def test_a_lost_connection_is_told_and_found_again(address: str, db: Datab
 
 async def test_a_page_that_renews_itself_takes_no_click_back(address: str, db: Database, page: Page) -> None:
     """When its mailing finishes, what can be done changes: here while the clicked page has yet to answer."""
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["pending"])
+    mailing_id, _ = await db.add_mailing_of(["pending"])
     here, renewed = f"{address}/admin/mailings/{mailing_id}", asyncio.Event()
 
     async def answer_late(route: Route) -> None:

@@ -13,8 +13,7 @@ MOSCOW = {"phone": "79161234567", "timezone": "Europe/Moscow"}
 
 async def add_message(db: Database, client_id: int, status: str = "pending") -> int:
     """Add a message of a mailing of its own; return the mailing's id."""
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, [status], first_client=client_id)
+    mailing_id, _ = await db.add_mailing_of([status], first_client=client_id)
     return mailing_id
 
 

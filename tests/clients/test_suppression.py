@@ -32,7 +32,7 @@ def counts(result: dict[str, Any]) -> tuple[int, ...]:
 
 async def add_pending(db: Database, client_id: int) -> None:
     """Add a message that waits."""
-    await db.add_messages(await db.add_mailing(), ["pending"])
+    await db.add_mailing_of(["pending"])
     await db.run("UPDATE message SET client_id = :client_id", client_id=client_id)
 
 

@@ -109,8 +109,7 @@ async def test_a_mailing_s_story_has_the_calls_of_all_its_messages_and_the_stops
 
 
 async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_moment(api: Api, db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    ids = await db.add_messages(mailing_id, ["sent"] * 3)
+    mailing_id, ids = await db.add_mailing_of(["sent"] * 3)
     for id_ in ids:
         await attempt(db, id_, 1, "not_sent", ago="1 min")
         await attempt(db, id_, 2, "accepted", ago="1 min")
@@ -156,6 +155,8 @@ async def test_an_id_that_never_was_has_no_story(api: Api) -> None:
 async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(db: Database) -> None:
     """20,000 messages of two mailings, and an event for each."""
     await db.add_clients(10_000)
+    for _ in range(2):
+        await db.add_mailing_of(["sent"] * 10_000)
     for statement in (*FILL, "ANALYZE"):
         await db.run(statement)
     async with db.sessions() as session:
@@ -172,13 +173,6 @@ async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(db: Databa
 
 
 FILL = (
-    """INSERT INTO mailing (text, starts_at, ends_at, status, started_at, planned_revision, released_revision,
-        released_at, released_by)
-    SELECT 't', now() - interval '1 h', now() + interval '1 h', 'running', now(), 1, 1, now(), 'tests'
-    FROM generate_series(1, 2)""",
-    """INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, phone, text_revision, due_at,
-        closes_at, finished_at)
-    SELECT g, id, 'sent', 1, 1, phone, 1, now(), now(), now() FROM client, generate_series(1, 2) g""",
     """INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome)
     SELECT id, mailing_id, 1, now() - interval '1 h' + id * interval '1 ms', 'accepted' FROM message""",
     """INSERT INTO event (kind, actor, mailing_id, message_id, client_id)

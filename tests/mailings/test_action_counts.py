@@ -33,8 +33,7 @@ async def test_where_nothing_is_planned_yet_nothing_is_stopped(db: Database, api
 
 
 async def test_a_cancel_of_very_many_counts_all_and_leaves_the_rest_to_a_worker(db: Database, api: Api) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["pending"] * (MAX_CANCELLED_AT_ONCE + 7))
+    mailing_id, _ = await db.add_mailing_of(["pending"] * (MAX_CANCELLED_AT_ONCE + 7))
     assert json_of(await api.post(f"/mailings/{mailing_id}/cancel"))["stopped"] == MAX_CANCELLED_AT_ONCE + 7
     assert await db.statuses(mailing_id) == {"cancelled": MAX_CANCELLED_AT_ONCE, "pending": 7}
     assert await db.jobs_of(mailing_id) == {"settle_mailing"}

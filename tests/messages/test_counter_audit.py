@@ -11,8 +11,7 @@ async def audited(db: Database) -> Audit | None:
 
 
 async def test_each_mailing_is_audited_once_and_again_when_it_has_ended(db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["pending", "sent", "sent", "failed"])
+    mailing_id, _ = await db.add_mailing_of(["pending", "sent", "sent", "failed"])
     assert await audited(db) == Audit(mailing_id, planned=4, drift=0)
     assert await audited(db) is None
     await db.run("UPDATE mailing SET status = 'finished', finished_at = now()")
@@ -46,8 +45,7 @@ async def test_a_second_audit_beside_the_first_one_leaves_it_alone(db: Database)
 
 
 async def test_a_difference_is_kept_and_not_mended(db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["sent", "sent"])
+    await db.add_mailing_of(["sent", "sent"])
     await db.run("UPDATE mailing_counts SET sent = sent - 1, failed = failed + 1")
     await audit_counts(db.sessions)
     assert await db.value("SELECT drift FROM counter_audit") == 2

@@ -113,8 +113,7 @@ async def test_what_does_not_wait_says_nothing_of_waiting_and_only_what_was_sent
 
 
 async def test_an_opening_that_has_been_voided_can_still_be_read(db: Database, api: Api) -> None:
-    mailing_id = await db.add_mailing()
-    (message_id,) = await db.add_messages(mailing_id, ["pending"])
+    mailing_id, (message_id,) = await db.add_mailing_of(["pending"])
     await change(db, message_id, "closes_at = '-infinity'")
     assert (await story(api, message_id))["waiting_for"] == {"reason": "window", "until": None}
     assert (await api.get(f"/statistics/{mailing_id}/")).json()["messages"]["items"][0]["id"] == message_id
@@ -133,8 +132,7 @@ async def test_a_message_shows_the_text_it_went_out_with_and_before_that_the_new
 
 
 async def test_a_deleted_mailing_takes_its_messages_from_sight(db: Database, api: Api) -> None:
-    mailing_id = await db.add_mailing()
-    ids = await db.add_messages(mailing_id, ["sent", "pending"])
+    mailing_id, ids = await db.add_mailing_of(["sent", "pending"])
     assert (await api.delete(f"/mailings/{mailing_id}/")).status_code == 204
     assert [(await api.get(f"/messages/{message_id}/")).status_code for message_id in ids] == [404, 404]
 

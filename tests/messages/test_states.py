@@ -36,8 +36,7 @@ async def test_the_database_allows_exactly_the_transitions_of_the_table(db: Data
 
 
 async def test_one_forbidden_transition_among_many_rows_stops_the_whole_statement(db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    ids = await db.add_messages(mailing_id, ["pending"] * 50 + ["sent"])
+    _, ids = await db.add_mailing_of(["pending"] * 50 + ["sent"])
     assert not await moves(db, ids, "cancelled")
     assert await moves(db, ids[:-1], "cancelled")
 
@@ -91,8 +90,7 @@ async def test_what_may_have_arrived_at_a_phone_that_was_erased_cannot_become_pe
 
 
 async def test_a_client_gets_one_message_of_a_mailing(db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["sent"], first_client=1)
-    await db.add_messages(await db.add_mailing(), ["sent"], first_client=1)
+    mailing_id, _ = await db.add_mailing_of(["sent"], first_client=1)
+    await db.add_mailing_of(["sent"], first_client=1)
     with pytest.raises(IntegrityError, match="message_once"):
         await db.add_messages(mailing_id, ["pending"], first_client=1)

@@ -35,8 +35,7 @@ async def test_messages_and_mailings_are_counted_by_status(api: Api, db: Databas
 
 
 async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: Api, db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    due, waits, retried = await db.add_messages(mailing_id, ["pending", "pending", "pending"])
+    _, (due, waits, retried) = await db.add_mailing_of(["pending", "pending", "pending"])
     await db.run("UPDATE mailing SET updated_at = now() - interval '1 h'")
     await db.run("UPDATE message SET due_at = now() - interval '90 s' WHERE id = :id", id=due)
     later = "UPDATE message SET due_at = now() + interval '9 min', wait_reason = :waiting WHERE id = :id"
@@ -51,8 +50,7 @@ async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: Api, db: Data
 
 
 async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: Api, db: Database) -> None:
-    mailing_id = await db.add_mailing(status="paused")
-    await db.add_messages(mailing_id, ["pending"])
+    mailing_id, _ = await db.add_mailing_of(["pending"], status="paused")
     await db.run("UPDATE message SET due_at = now() - interval '1 h'")
     assert (await scraped(api)).value("mailing_oldest_due_message_age_seconds") == 0
     (await api.post(f"/mailings/{mailing_id}/resume")).raise_for_status()
@@ -60,7 +58,7 @@ async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: Api, db: 
 
 
 async def test_counting_pending_messages_stops_at_a_limit(db: Database) -> None:
-    await db.add_messages(await db.add_mailing(), ["pending"] * (MAX_COUNTED + 2))
+    await db.add_mailing_of(["pending"] * (MAX_COUNTED + 2))
     async with db.sessions() as session:
         assert await session.scalar(DUE) == MAX_COUNTED
 

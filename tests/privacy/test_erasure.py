@@ -24,7 +24,7 @@ async def written_to(db: Database, statuses: Sequence[str] = ENDS, *, phone: str
     """Add a client with a message in each state, each in a mailing of its own; return the client's id."""
     client_id = await db.add_client(phone=phone, tag="vip")
     for status in statuses:
-        await db.add_messages(await db.add_mailing(), [status], first_client=client_id)
+        await db.add_mailing_of([status], first_client=client_id)
     await db.run("UPDATE message SET phone = :p WHERE client_id = :c AND counted_attempts > 0", p=phone, c=client_id)
     return client_id
 
@@ -74,7 +74,7 @@ async def test_an_erased_person_is_nowhere_and_stays_counted(db: Database, api: 
     key = {"Idempotency-Key": "a-key-of-ours"}
     client_id = (await api.post("/clients/", json={"phone": PHONE, "timezone": "UTC"}, headers=key)).json()["id"]
     for status in ("pending", "sent"):
-        await db.add_messages(await db.add_mailing(), [status], first_client=client_id)
+        await db.add_mailing_of([status], first_client=client_id)
     await db.run("UPDATE message SET phone = :p WHERE status = 'sent'", p=PHONE)
     await written_to(db, phone=OTHER)
     assert PHONE in await anywhere(db)
@@ -92,9 +92,7 @@ async def test_an_erased_person_is_nowhere_and_stays_counted(db: Database, api: 
 async def test_what_may_have_gone_to_an_erased_phone_is_not_repeated_there(db: Database) -> None:
     """Its client has another phone by now; an attempt that may have arrived is repeated to the old one."""
     client_id = await db.add_client(phone=OTHER)
-    [repeats], [goes_on] = [
-        await db.add_messages(await db.add_mailing(), ["pending"], first_client=client_id) for _ in range(2)
-    ]
+    (_, [repeats]), (_, [goes_on]) = [await db.add_mailing_of(["pending"], first_client=client_id) for _ in range(2)]
     change = "UPDATE message SET phone = :p, maybe_accepted = id = :id, counted_attempts = 1"
     await db.run(change, p=PHONE, id=repeats)
     assert not (await erase(db.sessions, PHONE)).client

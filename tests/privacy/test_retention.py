@@ -37,8 +37,7 @@ def keeping(settings: Settings) -> Settings:
 
 async def closed(db: Database, *, days: int, status: str = "finished", first_client: int = 1000) -> int:
     """Add a mailing with three messages in each final state, which closed `days` ago."""
-    mailing_id = await db.add_mailing(text="Your code is 1234")
-    await db.add_messages(mailing_id, ENDS * 3, first_client=first_client)
+    mailing_id, _ = await db.add_mailing_of(ENDS * 3, first_client=first_client, text="Your code is 1234")
     close = """
         UPDATE mailing SET status = :status, ends_at = now() - make_interval(days => :days),
             starts_at = now() - interval '1 day' - make_interval(days => :days),

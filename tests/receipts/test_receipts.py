@@ -23,8 +23,7 @@ async def counts(db: Database, mailing_id: int) -> tuple[int, int]:
 
 
 async def test_a_receipt_is_stored_before_it_is_answered(desk: Desk, db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    [message_id] = await db.add_messages(mailing_id, ["sent"])
+    mailing_id, (message_id,) = await db.add_mailing_of(["sent"])
     answer = await desk.receipt(message_id, DELIVERED)
     assert (answer.status_code, answer.content) == (200, b"ACK")
     assert await db.run(STORED) == [(message_id, DELIVERED, None)]
@@ -45,8 +44,7 @@ async def test_a_receipt_is_stored_before_it_is_answered(desk: Desk, db: Databas
 async def test_the_strongest_receipt_wins_in_whatever_order_they_come(
     desk: Desk, db: Database, states: Sequence[int], kept: int, counted: dict[str, int]
 ) -> None:
-    mailing_id = await db.add_mailing()
-    [message_id] = await db.add_messages(mailing_id, ["sent"])
+    mailing_id, (message_id,) = await db.add_mailing_of(["sent"])
     for state in states:
         assert (await desk.receipt(message_id, state)).status_code == 200
     assert await db.run(STORED) == [(message_id, kept, None)]
@@ -71,8 +69,7 @@ async def test_a_hundred_receipts_in_one_request_are_counted_by_their_mailings(
 
 
 async def test_many_requests_at_once_share_their_commits(desk: Desk, db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    ids = await db.add_messages(mailing_id, ["sent"] * 100)
+    mailing_id, ids = await db.add_mailing_of(["sent"] * 100)
     answers = await asyncio.gather(*(desk.receipt(message_id, DELIVERED) for message_id in ids for _ in range(2)))
     assert {answer.status_code for answer in answers} == {200}
     assert await counts(db, mailing_id) == (100, 0)
@@ -100,8 +97,7 @@ async def test_a_receipt_that_contradicts_us_is_stored_and_told(desk: Desk, db: 
 
 
 async def test_an_unknown_message_is_answered_as_any_other(desk: Desk, db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    [redacted] = await db.add_messages(mailing_id, ["sent"])
+    _, (redacted,) = await db.add_mailing_of(["sent"])
     await db.run("UPDATE mailing SET redacted_at = now()")
     for message_id in (redacted, 2**62):
         assert (await desk.receipt(message_id, DELIVERED)).status_code == 200
@@ -153,8 +149,7 @@ async def test_a_status_without_a_meaning_proves_that_the_provider_has_the_messa
 
 
 async def test_receipts_and_senders_wait_for_nothing_of_each_other(desk: Desk, db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    [message_id, other] = await db.add_messages(mailing_id, ["sent", "sending"])
+    mailing_id, (message_id, other) = await db.add_mailing_of(["sent", "sending"])
     async with db.engine.connect() as sender, sender.begin():
         await _record(sender, other)
         assert (await asyncio.wait_for(desk.receipt(message_id, DELIVERED), 5)).status_code == 200

@@ -26,12 +26,7 @@ def test_an_opt_out_word_is_recognized_however_it_is_typed(text: str, word: str 
 
 async def test_stop_opts_the_client_out_and_cancels_what_is_unsent(desk: Desk, db: Database) -> None:
     client_id = await db.add_client(phone=PHONE)
-    mailing_id = await db.add_mailing()
-    await db.run(
-        "INSERT INTO message (mailing_id, client_id, due_at, closes_at) VALUES (:m, :c, now(), now() + interval '1 h')",
-        m=mailing_id,
-        c=client_id,
-    )
+    await db.add_mailing_of(["pending"], first_client=client_id)
     assert (await desk.reply("+7 (916) 123-45-67", " Stop! ")).status_code == 200
     assert await db.value("SELECT opted_out FROM client") is True
     assert await db.value("SELECT status FROM message") == "cancelled"

@@ -25,8 +25,7 @@ async def resolve(db: Database, *, after: int = 0, count: int = 100) -> tuple[in
 
 @pytest.mark.parametrize("state", [1, 2, 3])
 async def test_any_receipt_makes_a_message_in_doubt_sent(db: Database, state: int) -> None:
-    mailing_id = await db.add_mailing()
-    ids = await db.add_messages(mailing_id, ["unknown", "pending", "unknown", "pending"])
+    _, ids = await db.add_mailing_of(["unknown", "pending", "unknown", "pending"])
     await db.run(PENDING_IN_DOUBT)
     for message_id in ids[:2]:
         await db.run(RECEIPT, id=message_id, state=state)
@@ -73,8 +72,7 @@ async def test_the_sweep_resolves(db: Database) -> None:
 
 
 async def test_the_scan_reads_only_messages_in_doubt(db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["sent"] * 3000 + ["unknown"] * 3)
+    await db.add_mailing_of(["sent"] * 3000 + ["unknown"] * 3)
     found = await scans(db.engine, partial(resolve_by_receipts, after=0, count=10_000))
     assert "message_doubtful" in {node.get("Index Name") for node in found}
     assert ("Seq Scan", "message") not in {(node["Node Type"], node.get("Relation Name")) for node in found}

@@ -113,8 +113,7 @@ async def test_what_was_lost_sets_the_database_aside_even_after_another_process_
     pair: Pair, db: Database
 ) -> None:
     """One has seen only what the new primary has. Another's tick and claim were acknowledged by the old one alone."""
-    mailing = await db.add_mailing()
-    (message,) = await db.add_messages(mailing, ["sending"])
+    _, (message,) = await db.add_mailing_of(["sending"])
     content, late = Process(db), Process(db)
     await content.visit()
     await late.visit()
@@ -151,8 +150,7 @@ async def test_a_lost_tick_is_enough(pair: Pair, db: Database) -> None:
 async def test_an_operator_who_knows_that_nothing_was_lost_resumes_and_nothing_is_marked(
     pair: Pair, db: Database
 ) -> None:
-    mailing = await db.add_mailing()
-    await db.add_messages(mailing, ["pending", "sending"])
+    await db.add_mailing_of(["pending", "sending"])
     said: list[str] = []
     options = Options(hold=True, echo=said.append)
     await resume_without_loss(db.sessions, options)

@@ -81,8 +81,7 @@ async def test_a_mailing_does_not_wait_the_hour_that_the_databases_clock_went_ba
 
 
 async def test_what_the_old_time_had_put_ahead_is_put_back_by_as_much(db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["sending", "pending"])
+    await db.add_mailing_of(["sending", "pending"])
     await db.run(f"UPDATE mailing SET plan_heartbeat_at = now() + {HOUR} - interval '9 s'")
     await db.run(f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
     due_at = await db.run("SELECT due_at, closes_at FROM message ORDER BY id")
@@ -106,7 +105,7 @@ async def test_what_the_old_time_had_put_ahead_is_put_back_by_as_much(db: Databa
 
 
 async def test_a_lease_that_was_taken_after_the_step_is_left_to_its_holder(db: Database) -> None:
-    await db.add_messages(await db.add_mailing(), ["sending"])
+    await db.add_mailing_of(["sending"])
     lease = await db.value("SELECT lease_until FROM message")
     await db.run(f"UPDATE installation SET clock_at = now() + {HOUR}")
     await adjust_to_clock_steps(db.sessions)

@@ -177,7 +177,7 @@ async def locked(campaign: Campaign) -> AsyncIterator[None]:
 
 async def claimed(db: Database) -> ClaimedMessage:
     if not await db.run("SELECT id FROM mailing"):
-        await db.add_messages(await db.add_mailing(), ["pending"], first_client=await db.add_client())
+        await db.add_mailing_of(["pending"], first_client=await db.add_client())
     await db.run("UPDATE message SET due_at = now() - interval '1 s'")
     (message,) = await db.commit(claim, await db.value("SELECT id FROM mailing"), 1)
     return message

@@ -48,8 +48,7 @@ async def held(db: Database) -> Held:
 
 
 async def hold(db: Database, *, timeout_s: float) -> Held:
-    mailing = await db.add_mailing()
-    await db.add_messages(mailing, ["pending"], first_client=await db.add_client())
+    mailing, _ = await db.add_mailing_of(["pending"], first_client=await db.add_client())
     jumping = Jumping()
     gateway = GatewayClient(Probe(Settings()), base_url="http://127.0.0.1:9/v1", timeout_s=timeout_s, concurrency=1)
     flow_control = FlowControl(db.sessions, jumping)

@@ -100,8 +100,7 @@ async def test_with_their_own_roles_api_and_worker_send_a_mailing_and_all_that_p
 async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
     settings: Settings, db: Database
 ) -> None:
-    old = await db.add_mailing(text="Your code is 1234")
-    await db.add_messages(old, ["sent", "failed"])
+    await db.add_mailing_of(["sent", "failed"], text="Your code is 1234")
     await db.run(LONG_OVER)
     upload = await confirmed(db, file_of(10, bad=1))
     opt_outs = await confirmed(db, b"phone,opted_out\n79160000001,yes\n79039999999,yes\n")

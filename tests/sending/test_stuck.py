@@ -59,8 +59,7 @@ async def test_a_worker_frozen_in_a_transaction_frees_its_locks_for_the_others(
     campaign: Campaign, tmp_path: Path
 ) -> None:
     clients = await campaign.clients(50)
-    mailing = await campaign.db.add_mailing()
-    await campaign.db.add_messages(mailing, ["pending"] * 50, first_client=clients[0])
+    mailing, _ = await campaign.db.add_mailing_of(["pending"] * 50, first_client=clients[0])
     async with worker(campaign.settings, tmp_path, *USUAL, "claim.inside", "freeze") as frozen:
         await campaign.until_found(LOCKED)
         async with campaign.working():
@@ -109,8 +108,7 @@ async def test_a_worker_sends_again_when_the_database_is_back(campaign: Campaign
 
 async def test_a_row_that_somebody_holds_locked_stops_no_other_one(campaign: Campaign, db: Database) -> None:
     clients = await campaign.clients(10)
-    mailing = await db.add_mailing()
-    held, *_ = await db.add_messages(mailing, ["pending"] * 10, first_client=clients[0])
+    mailing, (held, *_) = await db.add_mailing_of(["pending"] * 10, first_client=clients[0])
     async with db.engine.begin() as holder:
         await holder.exec_driver_sql(f"SELECT FROM message WHERE id = {held} FOR UPDATE")
         async with campaign.working():

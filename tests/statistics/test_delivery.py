@@ -34,8 +34,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 async def mailing_id(db: Database) -> int:
     """Two delivered, one not, one accepted, one silent, one that failed."""
-    mailing_id = await db.add_mailing()
-    ids = await db.add_messages(mailing_id, ["sent"] * 5 + ["failed"])
+    mailing_id, ids = await db.add_mailing_of(["sent"] * 5 + ["failed"])
     for message_id, state, code in zip(ids, (3, 3, 2, 1), (None, None, "27", None), strict=False):
         await db.run(RECEIPT, id=message_id, state=state, code=code)
     return mailing_id
@@ -110,8 +109,7 @@ async def silent(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_without_a_provider_of_receipts_nothing_is_shown(silent: httpx.AsyncClient, db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["sent"])
+    mailing_id, _ = await db.add_mailing_of(["sent"])
     assert (await silent.get(f"/statistics/{mailing_id}/")).json()["delivery"] is None
     assert (await silent.get("/statistics/")).json()["items"][0]["delivery"] is None
     metrics = (await silent.get("http://test/metrics")).text

@@ -20,8 +20,7 @@ async def progress(db: Database, mailing_id: int) -> Progress:
 
 
 async def test_a_running_mailing_ends_at_its_pace(db: Database) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["pending"] * 30)
+    mailing_id, _ = await db.add_mailing_of(["pending"] * 30)
     await db.run("INSERT INTO mailing_throughput VALUES (:id, date_trunc('minute', now()), 10)", id=mailing_id)
     found = await progress(db, mailing_id)
     assert (found.left, found.per_minute, found.planning) == (30, 10, False)
@@ -32,8 +31,7 @@ async def test_a_running_mailing_ends_at_its_pace(db: Database) -> None:
     "held", ["UPDATE gateway SET stopped_at = now(), stopped_by = 'x'", "UPDATE mailing SET status = 'paused'"]
 )
 async def test_what_is_stopped_has_no_end_in_sight(db: Database, held: str) -> None:
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["pending"] * 3)
+    mailing_id, _ = await db.add_mailing_of(["pending"] * 3)
     await db.run("INSERT INTO mailing_throughput VALUES (:id, date_trunc('minute', now()), 10)", id=mailing_id)
     await db.run(held)
     found = await progress(db, mailing_id)

@@ -91,9 +91,7 @@ async def test_launched_tells_whether_the_start_ever_came(db: Database, api: Api
 
 
 async def test_the_totals_keep_what_a_deleted_mailing_sent(db: Database, api: Api) -> None:
-    kept, gone = await db.add_mailing(), await db.add_mailing()
-    for mailing_id in (kept, gone):
-        await db.add_messages(mailing_id, ["sent", "failed", "pending"])
+    (kept, _), (gone, _) = [await db.add_mailing_of(["sent", "failed", "pending"]) for _ in range(2)]
     assert (await api.delete(f"/mailings/{gone}/")).status_code == 204
     found = await get(api, "/statistics/")
     assert found["messages"] == ZERO | {"planned": 6, "sent": 2, "failed": 2, "pending": 1, "cancelled": 1}
@@ -232,8 +230,7 @@ async def test_the_pages_of_a_mailings_messages_join_in_the_order_of_ids(db: Dat
 
 
 async def test_messages_that_move_between_two_pages_are_neither_lost_nor_repeated(db: Database, api: Api) -> None:
-    mailing_id = await db.add_mailing()
-    ids = await db.add_messages(mailing_id, ["pending"] * 40)
+    mailing_id, ids = await db.add_mailing_of(["pending"] * 40)
     seen: list[int] = []
     cursor: dict[str, object] = {}
     for new in ("sending", "sent", "cancelled", "sending", "failed"):
@@ -301,7 +298,7 @@ async def filled(db: Database) -> list[int]:
 
 
 async def test_the_overall_statistics_read_no_message_at_all(db: Database, api: Api) -> None:
-    await db.add_messages(await db.add_mailing(), ["sent", "pending"])
+    await db.add_mailing_of(["sent", "pending"])
     with executed() as ran:
         await get(api, "/statistics/")
     assert ran

@@ -109,11 +109,17 @@ class Database:
             )
         ]
 
-    async def add_audience(self, statuses: list[str], *, status: str = "running") -> tuple[int, list[int]]:
-        """Add a mailing with a message of each status, for clients that exist; return its id and theirs."""
-        mailing_id = await self.add_mailing(status=status)
+    async def add_mailing_of(
+        self, statuses: Sequence[str], *, first_client: int = 1, status: str = "running", text: str = "Hello"
+    ) -> tuple[int, list[int]]:
+        """Add a mailing with a message of each status; return its id and theirs."""
+        mailing_id = await self.add_mailing(status=status, text=text)
+        return mailing_id, await self.add_messages(mailing_id, statuses, first_client=first_client)
+
+    async def add_audience(self, statuses: Sequence[str], *, status: str = "running") -> tuple[int, list[int]]:
+        """For clients that exist."""
         clients = await self.add_clients(len(statuses), timezone="Europe/Moscow")
-        return mailing_id, await self.add_messages(mailing_id, statuses, first_client=min(clients, default=1))
+        return await self.add_mailing_of(statuses, first_client=min(clients, default=1), status=status)
 
     async def statuses(self, mailing_id: int) -> dict[str, int]:
         """Count the rows, and require that the counters agree."""

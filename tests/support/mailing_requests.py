@@ -62,8 +62,7 @@ UNSENT = ["pending"] * 3 + ["sending", "sent", "sent", "failed", "expired", "unk
 
 async def with_messages(db: Database, *, status: str = "running") -> int:
     """Add UNSENT, and one more pending message of which an attempt may have arrived."""
-    mailing_id = await db.add_mailing(status=status)
-    *_, last = await db.add_messages(mailing_id, [*UNSENT, "pending"])
+    mailing_id, (*_, last) = await db.add_mailing_of([*UNSENT, "pending"], status=status)
     await db.run(
         "UPDATE message SET maybe_accepted = true, phone = '79160000000', wait_reason = 'retry' WHERE id = :id", id=last
     )

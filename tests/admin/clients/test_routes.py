@@ -182,7 +182,7 @@ async def test_the_client_s_page_says_who_opted_out_when_and_why(editor: Browser
 async def test_before_a_deletion_its_consequences_are_named_in_numbers(editor: Browser, db: Database) -> None:
     client = await db.add_client()
     for status in ("pending", "pending", "sent"):
-        await db.add_messages(await db.add_mailing(), [status], first_client=client)
+        await db.add_mailing_of([status], first_client=client)
     asked = (await editor.get(f"/admin/clients/{client}/delete")).text
     assert "2 unsent messages are cancelled." in asked
     assert "1 finished message stays in the statistics" in asked
@@ -197,7 +197,7 @@ async def test_a_client_has_its_messages_newest_first(
     monkeypatch.setattr("mailing.admin.clients.routes.MAX_MESSAGES", 2)
     client = await db.add_client()
     for status in ("sent", "failed", "pending"):
-        await db.add_messages(await db.add_mailing(), [status], first_client=client)
+        await db.add_mailing_of([status], first_client=client)
     first = await viewer.get(f"/admin/clients/{client}")
     assert re.findall(r"/admin/messages/(\d+)", first.text) == ["3", "2"]
     assert re.findall(r"/admin/messages/(\d+)", (await viewer.get(link(first, "next"))).text) == ["1"]
@@ -232,5 +232,5 @@ async def test_the_pages_speak_russian(editor: Browser, db: Database) -> None:
     assert "возможно, Europe/Moscow?" in refused.text
     for total, told in ((1, "1 неотправленное сообщение будет отменено."), (5, "5 неотправленных сообщений будут")):
         while await db.value("SELECT count(*) FROM message") < total:
-            await db.add_messages(await db.add_mailing(), ["pending"], first_client=client)
+            await db.add_mailing_of(["pending"], first_client=client)
         assert told in (await editor.get(f"/admin/clients/{client}/delete")).text

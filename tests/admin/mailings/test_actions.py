@@ -19,8 +19,7 @@ from support.database import Database
 async def test_a_page_says_in_numbers_what_will_happen_and_then_it_does(  # noqa: PLR0917 - one case of a table
     db: Database, sender: Browser, action: str, status: str, said: str, notice: str, after: str
 ) -> None:
-    mailing_id = await db.add_mailing(status=status)
-    await db.add_messages(mailing_id, ["pending", "pending", "sent"])
+    mailing_id, _ = await db.add_mailing_of(["pending", "pending", "sent"], status=status)
     address = f"/admin/mailings/{mailing_id}/{action}"
     assert said in words(await sender.get(address))
     assert await db.value("SELECT status FROM mailing WHERE id = :id", id=mailing_id) == status
@@ -34,8 +33,7 @@ async def test_a_page_says_in_numbers_what_will_happen_and_then_it_does(  # noqa
 
 async def test_what_failed_is_sent_again(db: Database, sender: Browser) -> None:
     client = await db.add_client()
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["failed"], first_client=client)
+    mailing_id, _ = await db.add_mailing_of(["failed"], first_client=client)
     address = f"/admin/mailings/{mailing_id}/resend-failed"
     assert "1 failed message is sent again" in words(await sender.get(address))
     assert (await sender.post(address)).status_code == 303

@@ -18,8 +18,7 @@ async def test_an_empty_list_says_what_to_do(viewer: Browser, editor: Browser) -
 
 
 async def test_the_list_shows_the_newest_first_with_status_and_progress(db: Database, viewer: Browser) -> None:
-    first = await db.add_mailing(text="The first")
-    await db.add_messages(first, ["sent", "sent", "failed", "pending"])
+    await db.add_mailing_of(["sent", "sent", "failed", "pending"], text="The first")
     await db.add_mailing(status="scheduled", text="The <second>")
     answer = await viewer.get("/admin/mailings")
     shown = words(answer)
@@ -196,8 +195,7 @@ async def test_without_a_script_a_button_shows_the_plan_in_the_same_form(db: Dat
 
 async def test_the_plan_of_an_edit_says_what_would_be_cancelled(db: Database, sender: Browser) -> None:
     client = await db.add_client(tag="old")
-    mailing_id = await db.add_mailing()
-    await db.add_messages(mailing_id, ["pending"], first_client=client)
+    mailing_id, _ = await db.add_mailing_of(["pending"], first_client=client)
     address = f"/admin/mailings/plan?mailing_id={mailing_id}"
     shown = words(await sender.post(address, data=mailing_form(tags=["new"]), headers={"HX-Request": "true"}))
     assert "1 waiting message would be cancelled." in shown

@@ -96,8 +96,7 @@ async def test_the_start_page_leads_to_the_reports(db: Database, viewer: Browser
 
 
 async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(db: Database, viewer: Browser) -> None:
-    mailing_id = await db.add_mailing(text="Autumn sale")
-    await db.add_messages(mailing_id, ["sent", "failed"])
+    await db.add_mailing_of(["sent", "failed"], text="Autumn sale")
     today = datetime.now(UTC).date()
     shown = await viewer.get(f"/admin/reports/{today}")
     assert f'<iframe class="mail" src="/admin/reports/{today}/mail" sandbox title=' in shown.text
@@ -113,8 +112,7 @@ async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(db: Data
 
 
 async def test_the_mail_can_do_nothing_in_its_frame(db: Database, viewer: Browser) -> None:
-    mailing_id = await db.add_mailing(text=EVIL)
-    await db.add_messages(mailing_id, ["failed"])
+    await db.add_mailing_of(["failed"], text=EVIL)
     change = """UPDATE message SET reason_code = 'not_claimable',
             reason_params = jsonb_build_object('error', CAST(:evil AS text))"""
     await db.run(change, evil=EVIL)
@@ -150,8 +148,7 @@ async def test_a_browser_shows_the_mail_inside_the_page_and_runs_nothing_of_it(
     address: str, db: Database, chromium: Chromium
 ) -> None:
     token = await token_of_a_viewer(db)
-    mailing_id = await db.add_mailing(text=f"Autumn {EVIL}")
-    await db.add_messages(mailing_id, ["sent"])
+    await db.add_mailing_of(["sent"], text=f"Autumn {EVIL}")
     page = await chromium.new_page(locale="en")
     await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
     seen = watched(page)
