@@ -1,6 +1,5 @@
 import base64
 import hashlib
-from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,12 +11,6 @@ from mailing.access.oidc import Provider
 from mailing.access.roles import Role
 from mailing.errors import Unauthorized
 from support.identity_provider import BACK, client_of, running_provider, signed_in_at
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    with running_provider() as issuer:
-        yield issuer
 
 
 async def answered(provider: Provider) -> tuple[dict[str, str], OidcState]:

@@ -11,10 +11,6 @@ from support.admin import Browser
 from support.answers import words
 from support.database import Database
 
-RECEIPT = """
-    INSERT INTO receipt (message_id, mailing_id, state, code, at)
-    SELECT id, mailing_id, :state, :code, finished_at + interval '12 s' FROM message WHERE id = :id"""
-
 
 @pytest.fixture(params=["kannel"])
 def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
@@ -31,7 +27,7 @@ async def ids(db: Database, mailing_id: int) -> Sequence[int]:
     """Two delivered, one not, one without a receipt."""
     ids = await db.add_messages(mailing_id, ["sent"] * 4)
     for message_id, state, code in zip(ids, (3, 3, 2), (None, None, "UNDELIV 27"), strict=False):
-        await db.run(RECEIPT, id=message_id, state=state, code=code)
+        await db.add_receipt(message_id, state, code)
     return ids
 
 

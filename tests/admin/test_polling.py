@@ -1,7 +1,6 @@
 """The pages that follow what happens, as a browser gets them."""
 
 import re
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -109,14 +108,12 @@ async def test_messages_are_paged(db: Database, viewer: Browser) -> None:
 
 async def test_a_messages_story_has_calls_and_acts_in_order(db: Database, viewer: Browser) -> None:
     mailing_id, (message_id,) = await db.add_mailing_of(["sent"])
-    began = datetime(2026, 5, 1, 9, tzinfo=UTC)
-    attempt = """
-        INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome)
-        SELECT id, mailing_id, :number, :at, :outcome FROM message"""
-    await db.run(attempt, number=1, at=began, outcome="ambiguous")
-    await db.run(attempt, number=2, at=began + timedelta(minutes=20), outcome="accepted")
-    pause = "INSERT INTO event (at, kind, actor, mailing_id) VALUES (:at, 'mailing.paused', 'user 1 (anna)', :id)"
-    await db.run(pause, at=began + timedelta(minutes=10), id=mailing_id)
+    await db.add_attempt(message_id, "ambiguous", ago="20 min")
+    await db.add_attempt(message_id, "accepted", number=2)
+    pause = """
+        INSERT INTO event (at, kind, actor, mailing_id)
+        VALUES (now() - interval '10 min', 'mailing.paused', 'user 1 (anna)', :id)"""
+    await db.run(pause, id=mailing_id)
     page = words(await viewer.get(f"/admin/messages/{message_id}"))
     assert re.search("Call 1 no clear answer .*Mailing paused user 1.*Call 2 accepted", page)
 

@@ -83,10 +83,7 @@ async def test_no_page_has_a_barrier_in_the_light_or_in_the_dark(address: str, d
     mailing_id, client_id = await db.add_mailing(), await db.add_client()
     unknown, *_ = await db.add_messages(mailing_id, ["unknown", "pending", "sent"], first_client=client_id)
     await db.run("INSERT INTO mailing_throughput SELECT id, date_trunc('minute', now()), 5 FROM mailing")
-    attempt = """
-        INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code)
-        VALUES (:id, :mailing_id, 1, now(), 9, 'ambiguous', 502, 0)"""
-    await db.run(attempt, id=unknown, mailing_id=mailing_id)
+    await db.add_attempt(unknown, "ambiguous")
     found = []
     ours = ("", f"mailings/{mailing_id}", f"mailings/{mailing_id}/messages", f"messages/{unknown}", "statistics")
     for path in (*ours, "gateway", "gateway/stop"):

@@ -27,13 +27,6 @@ def kinds(events: list[Json]) -> list[str]:
     return [event["kind"] for event in events]
 
 
-async def attempt(db: Database, message_id: int, number: int, outcome: str, *, ago: str) -> None:
-    add = f"""
-        INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code)
-        SELECT id, mailing_id, :number, now() - interval '{ago}', 12, :outcome, 200, 0 FROM message WHERE id = :id"""
-    await db.run(add, id=message_id, number=number, outcome=outcome)
-
-
 async def test_a_client_s_story_tells_who_changed_what_but_no_phone(api: Api) -> None:
     client = json_of(await api.post("/clients/", json=CLIENT), 201)
     path = f"/clients/{client['id']}/"
@@ -74,9 +67,9 @@ async def test_an_import_stands_in_the_story_of_each_client_that_it_made_or_chan
 async def test_a_message_s_story_has_its_mailing_s_and_its_client_s_events_in_it(api: Api, db: Database) -> None:
     client_id, mailing_id = await db.add_client(), await db.add_mailing()
     mine, other = await db.add_messages(mailing_id, ["failed", "unknown"], first_client=client_id)
-    await attempt(db, mine, 1, "ambiguous", ago="2 min")
-    await attempt(db, mine, 2, "refused", ago="1 min")
-    await attempt(db, other, 1, "ambiguous", ago="1 min")
+    await db.add_attempt(mine, "ambiguous", ago="2 min")
+    await db.add_attempt(mine, "refused", number=2, ago="1 min")
+    await db.add_attempt(other, "ambiguous", ago="1 min")
     json_of(await api.post(f"/mailings/{mailing_id}/pause"))
     json_of(await api.patch(f"/clients/{client_id}/", json={"tag": "gold"}))
     json_of(await api.post(f"/messages/{other}/resolve", json={"as": "sent"}))
@@ -96,8 +89,8 @@ async def test_a_mailing_s_story_has_the_calls_of_all_its_messages_and_the_stops
 ) -> None:
     mailing_id, other = await db.add_mailing(), await db.add_mailing(status="scheduled")
     first, second = await db.add_messages(mailing_id, ["sent", "unknown"])
-    await attempt(db, first, 1, "accepted", ago="3 min")
-    await attempt(db, second, 1, "ambiguous", ago="2 min")
+    await db.add_attempt(first, "accepted", ago="3 min")
+    await db.add_attempt(second, "ambiguous", ago="2 min")
     json_of(await api.post("/gateway/stop"))
     json_of(await api.post(f"/messages/{second}/resolve", json={"as": "failed"}))
     await api.delete(f"/mailings/{mailing_id}")
@@ -111,8 +104,8 @@ async def test_a_mailing_s_story_has_the_calls_of_all_its_messages_and_the_stops
 async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_moment(api: Api, db: Database) -> None:
     mailing_id, ids = await db.add_mailing_of(["sent"] * 3)
     for id_ in ids:
-        await attempt(db, id_, 1, "not_sent", ago="1 min")
-        await attempt(db, id_, 2, "accepted", ago="1 min")
+        await db.add_attempt(id_, "not_sent", ago="1 min")
+        await db.add_attempt(id_, "accepted", number=2, ago="1 min")
     event = "INSERT INTO event (kind, actor, mailing_id) VALUES (:kind, 'a', :id)"
     for kind in ("mailing.paused", "mailing.resumed"):
         await db.run(event, kind=kind, id=mailing_id)

@@ -37,14 +37,8 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
     client_id = await written_to(db, [*ENDS, "pending"])
     await written_to(db, phone=OTHER)
     message_id = await db.value("SELECT min(id) FROM message")
-    attempt = """
-        INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome)
-        SELECT id, mailing_id, 1, now(), 'accepted' FROM message WHERE id = :id"""
-    await db.run(attempt, id=message_id)
-    receipt = """
-        INSERT INTO receipt (message_id, mailing_id, state, code, at)
-        SELECT id, mailing_id, 2, '27', now() FROM message WHERE id = :id"""
-    await db.run(receipt, id=message_id)
+    await db.add_attempt(message_id, "accepted")
+    await db.add_receipt(message_id, 2, "27")
     await api.patch(f"/clients/{client_id}/", json={"opted_out": True})
     known = await db.commit(export_person, PHONE)
     assert known.client

@@ -1,6 +1,5 @@
 """A mailing through the sandbox as each provider, with the receipts that it sends over real sockets."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -8,11 +7,8 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import text
 
 from mailing.access.roles import Role
-from mailing.access.sessions import open_session
-from mailing.database.engine import transaction
 from mailing.gateway.sandbox.behaviour import Behaviour, plan_receipt
 from mailing.gateway.sandbox.dialects import base_path_of
 from mailing.gateway.sandbox.server import running
@@ -22,13 +18,14 @@ from mailing.receipts.repository import read_key
 from mailing.reports.on_demand import text_of_report
 from mailing.settings import Settings
 from receipts.conftest import served
+from support.answers import words
 from support.api import KEY, bound_app
 from support.campaign import ApiCaller, working
 from support.database import Database
 from support.plain_http import NO_TLS
 from support.processes import becomes
 from support.provider_calls import REPORTING
-from support.users import add_user
+from support.users import made, signed_in
 
 TROUBLE = {
     "receipt_undelivered": 0.2,
@@ -169,12 +166,7 @@ async def test_of_a_mailing_whose_every_second_receipt_is_lost_all_say_what_is_k
 
 async def _page(campaign: ApiCaller, path: str) -> str:
     """Return what a viewer reads."""
-    async with transaction(campaign.db.sessions) as session:
-        found = await session.execute(text("SELECT id FROM user_account WHERE name = 'viewer'"))
-        user_id = found.scalar() or await add_user(session, "viewer", Role.VIEWER)
-        token = await open_session(session, user_id, address="127.0.0.1", agent="tests")
-    answer = await campaign.api.get(
-        str(campaign.api.base_url.join(f"/admin/{path}")), headers={"Cookie": f"mailing_session={token}"}
-    )
-    assert answer.status_code == 200, answer.text
-    return " ".join(re.sub("<[^>]+>", " ", answer.text).split()) + " "
+    found = await campaign.db.run("SELECT id FROM user_account WHERE name = 'viewer'")
+    token = await signed_in(campaign.db, found[0].id if found else await made(campaign.db, "viewer", Role.VIEWER))
+    address = str(campaign.api.base_url.join(f"/admin/{path}"))
+    return words(await campaign.api.get(address, headers={"Cookie": f"mailing_session={token}"}))

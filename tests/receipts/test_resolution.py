@@ -14,9 +14,6 @@ POLICY = RetryPolicy(hold=True, base_s=1, max_s=1)
 PENDING_IN_DOUBT = """
     UPDATE message SET maybe_accepted = true, phone = '79160000000', text_revision = 1, claim_no = 1,
         counted_attempts = 1, wait_reason = 'retry', due_at = now() + interval '1 min' WHERE status = 'pending'"""
-RECEIPT = """
-    INSERT INTO receipt (message_id, mailing_id, state, at)
-    SELECT id, mailing_id, :state, now() FROM message WHERE id = :id"""
 
 
 async def resolve(db: Database, *, after: int = 0, count: int = 100) -> tuple[int, int | None]:
@@ -28,7 +25,7 @@ async def test_any_receipt_makes_a_message_in_doubt_sent(db: Database, state: in
     _, ids = await db.add_mailing_of(["unknown", "pending", "unknown", "pending"])
     await db.run(PENDING_IN_DOUBT)
     for message_id in ids[:2]:
-        await db.run(RECEIPT, id=message_id, state=state)
+        await db.add_receipt(message_id, state)
     assert await resolve(db) == (2, None)
     assert await resolve(db) == (0, None)
     rows = await db.run("SELECT status, reason_code, wait_reason FROM message ORDER BY id")
@@ -41,7 +38,7 @@ async def test_any_receipt_makes_a_message_in_doubt_sent(db: Database, state: in
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired", "sending", "sent", "pending"])
 async def test_what_is_not_in_doubt_stays(db: Database, status: str) -> None:
     [message_id] = await db.add_messages(await db.add_mailing(), [status])
-    await db.run(RECEIPT, id=message_id, state=3)
+    await db.add_receipt(message_id, 3)
     assert await resolve(db) == (0, None)
     assert await db.value("SELECT status FROM message") == status
 
@@ -49,7 +46,7 @@ async def test_what_is_not_in_doubt_stays(db: Database, status: str) -> None:
 async def test_a_locked_message_is_left_to_the_next_scan(db: Database) -> None:
     ids = await db.add_messages(await db.add_mailing(), ["unknown"] * 2)
     for message_id in ids:
-        await db.run(RECEIPT, id=message_id, state=3)
+        await db.add_receipt(message_id, 3)
     async with db.engine.connect() as other, other.begin():
         await other.exec_driver_sql(f"SELECT FROM message WHERE id = {ids[0]} FOR UPDATE")
         assert await resolve(db) == (1, None)
@@ -58,7 +55,7 @@ async def test_a_locked_message_is_left_to_the_next_scan(db: Database) -> None:
 
 async def test_a_scan_goes_on_where_the_last_one_ended(db: Database) -> None:
     ids = await db.add_messages(await db.add_mailing(), ["unknown"] * 5)
-    await db.run(RECEIPT, id=ids[4], state=3)
+    await db.add_receipt(ids[4], 3)
     assert await resolve(db, count=2) == (0, ids[1])
     assert await resolve(db, after=ids[1], count=2) == (0, ids[3])
     assert await resolve(db, after=ids[3], count=2) == (1, None)
@@ -66,7 +63,7 @@ async def test_a_scan_goes_on_where_the_last_one_ended(db: Database) -> None:
 
 async def test_the_sweep_resolves(db: Database) -> None:
     [message_id] = await db.add_messages(await db.add_mailing(), ["unknown"])
-    await db.run(RECEIPT, id=message_id, state=1)
+    await db.add_receipt(message_id, 1)
     await sweep(db.sessions, POLICY)
     assert await db.value("SELECT status FROM message") == "sent"
 

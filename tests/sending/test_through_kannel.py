@@ -1,7 +1,6 @@
 """A mailing through Kannel itself: API and worker as processes, bearerbox, smsbox, and Kannel's fake SMSC."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import pytest
 
 from mailing.process.ports import free_port
 from mailing.sending.recording import BATCH
+from support.answers import words
 from support.campaign import ApiCaller
 from support.commands import mailing, running_command
 from support.database import Database
@@ -66,8 +66,7 @@ class Site:
         headers = {"Sec-Fetch-Site": "same-origin", "Accept-Language": "en"}
         async with httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False) as browser:
             await browser.post("/admin/sign-in", data={"name": "admin", "password": PASSWORD})
-            answer = (await browser.get(path)).raise_for_status()
-        return " ".join(re.sub(r"<[^>]*>", " ", answer.text).split())
+            return words(await browser.get(path))
 
 
 @pytest.fixture

@@ -21,10 +21,6 @@ from support.database import Database
 from support.mailing_requests import items_of_pages
 from support.query_plans import scans
 
-RECEIPT = """
-    INSERT INTO receipt (message_id, mailing_id, state, code, at)
-    SELECT id, mailing_id, :state, :code, finished_at + interval '12 s' FROM message WHERE id = :id"""
-
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
@@ -36,7 +32,7 @@ async def mailing_id(db: Database) -> int:
     """Two delivered, one not, one accepted, one silent, one that failed."""
     mailing_id, ids = await db.add_mailing_of(["sent"] * 5 + ["failed"])
     for message_id, state, code in zip(ids, (3, 3, 2, 1), (None, None, "27", None), strict=False):
-        await db.run(RECEIPT, id=message_id, state=state, code=code)
+        await db.add_receipt(message_id, state, code)
     return mailing_id
 
 

@@ -121,6 +121,21 @@ class Database:
         clients = await self.add_clients(len(statuses), timezone="Europe/Moscow")
         return await self.add_mailing_of(statuses, first_client=min(clients, default=1), status=status)
 
+    async def add_attempt(self, message_id: int, outcome: str, *, number: int = 1, ago: str = "0 s") -> None:
+        statement = f"""
+            INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code)
+            SELECT id, mailing_id, :number, now() - interval '{ago}', 12, :outcome, 200, 0
+            FROM message WHERE id = :id"""
+        await self.run(statement, id=message_id, number=number, outcome=outcome)
+
+    async def add_receipt(self, message_id: int, state: int, code: str | None = None) -> None:
+        """Twelve seconds after the message was finished."""
+        statement = """
+            INSERT INTO receipt (message_id, mailing_id, state, code, at)
+            SELECT id, mailing_id, :state, :code, coalesce(finished_at, now()) + interval '12 s'
+            FROM message WHERE id = :id"""
+        await self.run(statement, id=message_id, state=state, code=code)
+
     async def statuses(self, mailing_id: int) -> dict[str, int]:
         """Count the rows, and require that the counters agree."""
         counted = await self.run(

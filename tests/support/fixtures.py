@@ -147,6 +147,14 @@ async def chromium(_started_chromium: "Browser") -> AsyncIterator["Browser"]:
         await context.close()
 
 
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    from support.identity_provider import running_provider  # noqa: PLC0415 - loads a whole provider
+
+    with running_provider() as issuer:
+        yield issuer
+
+
 @pytest.fixture
 async def address(settings: Settings) -> AsyncIterator[str]:
     """Of the whole service on a socket, for what speaks no ASGI: a browser, Prometheus."""
