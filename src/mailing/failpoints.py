@@ -11,7 +11,6 @@ FAILPOINTS: Final = {
     "call.written": "request written, no answer",
     "call.head_read": "status read, body not",
     "call.answered": "answer read, nothing recorded",
-    "record.inside": "outcomes written, not committed",
     "record.after": "committed, the job continues",
     "plan.inside": "a slice planned, not committed",
     "plan.after": "a slice committed, the plan incomplete",

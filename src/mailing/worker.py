@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.database import engine as engine_
 from mailing.database.clock import database_now
-from mailing.database.engine import Sessions, create_engine, transaction
+from mailing.database.connections import spare_pings
+from mailing.database.engine import Sessions, autocommit, create_engine, transaction
 from mailing.gateway.client import GatewayClient, Origin
 from mailing.gateway.flow_control import FlowControl
 from mailing.gateway.providers import holds_unknown, provider_of, receipts_expected
 from mailing.gateway.providers.provider import Provider
-from mailing.gateway.repository import autocommit, configure
+from mailing.gateway.repository import configure
 from mailing.job_queue.worker import Queue
 from mailing.mailings.after_restore import wake_started
 from mailing.messages.counter_audit import audit_counts
@@ -124,6 +125,7 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
         create_engine, str(settings.database_url), application="mailing-worker", limit_s=STATEMENT_TIMEOUT_S
     )
     others = [create(pool_size=size, wait_s=POOL_WAIT_S) for size in (SENDING_POOL, SHORT_POOL, LONG_POOL)]
+    spare_pings(others[0], within_s=1)  # claims and records are tried again
     return [create(pool_size=URGENT_POOL), *others]
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mailing.database.clock import DatabaseClock
+from mailing.database.engine import autocommit
 from mailing.gateway.actions import change_rate
 from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
-from mailing.gateway.repository import autocommit
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from support.campaign import Campaign
 from support.database import Database

@@ -6,11 +6,12 @@ from itertools import pairwise
 
 import pytest
 
+from mailing.database.engine import autocommit
 from mailing.gateway.actions import change_rate, probe
 from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, take_probe
 from mailing.gateway.flow_control import FlowControl, Permit
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.gateway.repository import autocommit, read
+from mailing.gateway.repository import read
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.sending.revalidation import MAX_CHECK_AGE_S
 from support.answers import Json, json_of

@@ -1,8 +1,9 @@
 """How PostgreSQL carries out what a function asks of it: which indexes it uses, how many rows and pages it reads."""
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import event, text
@@ -26,6 +27,17 @@ def executed(by: Engine | type[Engine] = Engine) -> Iterator[list[tuple[str, Any
         yield ran
     finally:
         event.remove(by, "before_cursor_execute", note)
+
+
+@asynccontextmanager
+async def unprepared(engine: AsyncEngine) -> AsyncIterator[list[str]]:
+    """Collect what the pool's next connection is asked beside `executed`: BEGIN, COMMIT and pings."""
+    async with engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+    ran: list[str] = []
+    with driver.query_logger(lambda done: ran.append(done.query)):
+        yield ran
+        await asyncio.sleep(0)  # it is called in the event loop's next turn
 
 
 async def statements(engine: AsyncEngine, call: Call) -> list[tuple[str, Any]]:

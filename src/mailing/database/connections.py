@@ -2,7 +2,8 @@
 
 - The server cancels a statement that takes too long, and ends a transaction whose process is frozen.
 - The kernel closes a connection whose data is not acknowledged.
-- The pool pings a connection at checkout. `ReadPool` does not ping, because it can repeat its reads.
+- The pool pings a connection at checkout. `ReadPool` does not ping, because it can repeat its reads, nor does a pool
+  with `spare_pings` a connection that has just answered.
 - asyncpg gives up a statement a little later than the server would, so that it only happens on a dead connection.
 
 Connections also have the same settings on every server: `pins` is the first statement on each connection of either
@@ -25,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mailing.database.address import Address
+from mailing.database.monotonic import ticks
 
 T = TypeVar("T")
 
@@ -159,11 +161,28 @@ def install_listeners(
     dialect.do_terminate = _terminate
 
 
-_NEW = "new"
+_ANSWERED, _RETURNED_AT = "answered", "returned_at"
+
+
+def spare_pings(engine: AsyncEngine, *, within_s: float) -> None:
+    """Don't ping connections that were used in the last `within_s`. For work that is tried again if its connection is
+    dead: where the event loop is busy, a round trip takes as long as two of its turns.
+    """
+    event.listen(engine.sync_engine, "checkout", partial(_trust_recent, within_s), insert=True)
+    event.listen(engine.sync_engine, "checkin", _note_return)
+
+
+def _trust_recent(within_s: float, _connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    if ticks() - record.info.get(_RETURNED_AT, float("-inf")) < within_s:
+        record.info[_ANSWERED] = True
+
+
+def _note_return(_connection: AdaptedConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info[_RETURNED_AT] = ticks()
 
 
 def _set_up(statements: str, connection: AdaptedConnection, record: ConnectionPoolEntry) -> None:
-    record.info[_NEW] = True
+    record.info[_ANSWERED] = True
     _keep_alive(connection)
     connection.run_async(partial(_pin, statements))
 
@@ -195,7 +214,7 @@ def _ping_on_checkout(
     _proxy: object,
 ) -> None:
     """Ping a pooled connection. A new one has just answered, and SQLAlchemy would report its failure as misuse."""
-    if not record.info.pop(_NEW, False):
+    if not record.info.pop(_ANSWERED, False):
         connection.run_async(partial(_ping, on_dead))
     if on_answer:
         on_answer()

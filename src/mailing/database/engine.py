@@ -89,13 +89,37 @@ async def transaction(maker: Sessions) -> AsyncIterator[AsyncSession]:
 
     An error of the block is raised even if the rollback fails too, because the first error names the cause.
     """
-    async with maker() as session, session.begin():
-        try:
-            yield session
-        except Exception as error:
-            if connections.is_lost(error):
-                await session.invalidate()  # SQLAlchemy does not notice this error and would use a dead connection
-            raise
+    async with _session(maker) as session, session.begin(), _drops_lost_connection(session):
+        yield session
+
+
+@asynccontextmanager
+async def autocommit(maker: Sessions) -> AsyncIterator[AsyncSession]:
+    """Open a session whose statements commit one by one, so that a process frozen between two of them holds no lock."""
+    async with _session(maker) as session, _drops_lost_connection(session):
+        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        yield session
+
+
+@asynccontextmanager
+async def _session(maker: Sessions) -> AsyncIterator[AsyncSession]:
+    """Close the session without the task that its own `async with` starts for that: the event loop may be busy."""
+    session = maker()
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+@asynccontextmanager
+async def _drops_lost_connection(session: AsyncSession) -> AsyncIterator[None]:
+    """SQLAlchemy does not notice such an error, and would use the dead connection again."""
+    try:
+        yield
+    except Exception as error:
+        if connections.is_lost(error):
+            await session.invalidate()
+        raise
 
 
 async def raw_connection(session: AsyncSession) -> asyncpg.Connection:

@@ -13,13 +13,13 @@ import msgspec
 from msgspec.structs import replace
 
 from mailing.database.clock import DatabaseClock
-from mailing.database.engine import Sessions
+from mailing.database.engine import Sessions, autocommit
 from mailing.database.monotonic import Ticks, ticks
 from mailing.gateway import circuit_breaker
 from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, take_probe
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
-from mailing.gateway.repository import GatewayState, autocommit, read
+from mailing.gateway.repository import GatewayState, read
 from mailing.observability import failures
 from mailing.observability.log import get
 from mailing.reasons.words import words_of

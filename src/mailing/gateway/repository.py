@@ -1,10 +1,6 @@
-"""The row of `gateway`: the state that all workers share.
+"""The row of `gateway`: the state that all workers share. Each statement commits by itself."""
 
-Each statement commits by itself, so that a worker frozen between two of them holds no lock.
-"""
-
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -12,7 +8,6 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import Sessions
 from mailing.database.rows import one_as
 from mailing.gateway.circuit_breaker import MAX_PROBE_INTERVAL_S, MIN_CALLS, WINDOW_S
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S
@@ -52,14 +47,6 @@ class GatewayState(msgspec.Struct, frozen=True):
     @property
     def breaker_reason(self) -> Reason | None:
         return stored_reason(self.breaker_reason_code, self.breaker_reason_params)
-
-
-@asynccontextmanager
-async def autocommit(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """Open a session whose statements commit one by one."""
-    async with sessions() as session:
-        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        yield session
 
 
 # Two rows by primary key at most, and up to seven buckets of 5 s.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mailing import failpoints
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, autocommit, transaction
 from mailing.database.errors import DATABASE_ERRORS, sqlstate, transient
 from mailing.messages.results import Called, CallResult, Recorded, park, record
 from mailing.observability import failures, tracing
@@ -123,9 +123,9 @@ class ResultRecorder:
     async def _store(self, plan: PlanVersion, batch: Sequence[CallResult]) -> Recorded:
         with tracing.step("record") as span:
             span.set(messages=len(batch))
-            async with transaction(self._sessions) as session:
+            is_ended_by_plan = any(result.transition.by_plan for result in batch)
+            async with (transaction if is_ended_by_plan else autocommit)(self._sessions) as session:
                 recorded = await record(session, batch, mailing_id=plan.mailing_id, revision=plan.revision)
-                failpoints.hit("record.inside")
         failpoints.hit("record.after")
         stored = len(batch) - len(recorded.locked)
         self._on_recorded(stored)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 from mailing.database.clock import DatabaseClock
-from mailing.gateway.repository import autocommit
+from mailing.database.engine import autocommit
 from mailing.messages.claim import ClaimedMessage, still_allowed
 from mailing.observability import failures
 from mailing.observability.log import get
