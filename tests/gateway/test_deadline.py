@@ -10,7 +10,7 @@ HANG_GUARD_S = 60.0
 
 
 async def _hang(deadlines: Deadlines, timeout_s: float) -> None:
-    async with Deadline(deadlines, timeout_s=timeout_s, time_left_s=HANG_GUARD_S):
+    with Deadline(deadlines, timeout_s=timeout_s, time_left_s=HANG_GUARD_S):
         await asyncio.Event().wait()
 
 
@@ -34,14 +34,14 @@ async def test_each_call_ends_and_the_timer_goes_on_to_the_next() -> None:
 
 async def test_the_timer_of_a_call_that_has_ended_ends_no_other() -> None:
     deadlines = Deadlines()
-    async with Deadline(deadlines, timeout_s=0.01, time_left_s=HANG_GUARD_S):
+    with Deadline(deadlines, timeout_s=0.01, time_left_s=HANG_GUARD_S):
         pass
-    async with Deadline(deadlines, timeout_s=HANG_GUARD_S, time_left_s=HANG_GUARD_S):
+    with Deadline(deadlines, timeout_s=HANG_GUARD_S, time_left_s=HANG_GUARD_S):
         await asyncio.sleep(0.03)
 
 
 async def _wait_after_permission(permission: asyncio.Event) -> None:
-    async with Deadline(Deadlines(), timeout_s=0.01, time_left_s=HANG_GUARD_S) as deadline:
+    with Deadline(Deadlines(), timeout_s=0.01, time_left_s=HANG_GUARD_S) as deadline:
         asyncio.get_running_loop().call_later(0.03, permission.set)
         await deadline.suspend_for(permission.wait())
         await asyncio.Event().wait()
@@ -56,7 +56,20 @@ async def test_the_time_of_a_permission_is_not_the_calls() -> None:
 
 
 async def test_a_permission_ends_with_the_message() -> None:
-    with pytest.raises(TimeoutError):
-        async with Deadline(Deadlines(), timeout_s=HANG_GUARD_S, time_left_s=0.01) as deadline:
-            await deadline.suspend_for(asyncio.Event().wait())
+    with pytest.raises(TimeoutError), Deadline(Deadlines(), timeout_s=HANG_GUARD_S, time_left_s=0.01) as deadline:
+        await deadline.suspend_for(asyncio.Event().wait())
     assert deadline.suspended
+
+
+@pytest.mark.parametrize("expires_too", [False, True], ids=["before it is over", "as it is over"])
+async def test_a_call_that_is_cancelled_is_not_taken_for_one_that_took_too_long(expires_too: bool) -> None:
+    deadlines = Deadlines()
+    call = asyncio.create_task(_hang(deadlines, HANG_GUARD_S))
+    await asyncio.sleep(0)
+    if expires_too:
+        (deadline,) = deadlines.running
+        deadline.expire()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert not deadlines.running

@@ -130,8 +130,9 @@ class GatewayClient:
         payload = partial(self._payload, self._transport, message_id, phone, text, refusals)
         request = _Request(self._provider, message_id, payload, deadline, before_send)
         try:
-            async with deadline, self._free_connections:
-                return await self._exchange(self._transport, request)
+            with deadline:
+                async with self._free_connections:
+                    return await self._exchange(self._transport, request)
         except TimeoutError:
             if deadline.suspended:
                 return None

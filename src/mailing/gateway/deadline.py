@@ -12,18 +12,18 @@ class Deadlines:
     """The deadlines of the calls under way, and a timer for the first. It stays set for a call that has ended."""
 
     def __init__(self) -> None:
-        self._running: set[Deadline] = set()
+        self.running: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
 
     def add(self, deadline: "Deadline") -> None:
         """Expire the deadline in time, unless it is removed before. Add it again if it now expires earlier."""
-        self._running.add(deadline)
+        self.running.add(deadline)
         if deadline.expires_at < self._timer_at:
             self._set_timer(deadline.expires_at)
 
     def remove(self, deadline: "Deadline") -> None:
-        self._running.discard(deadline)
+        self.running.discard(deadline)
 
     def close(self) -> None:
         if self._timer:
@@ -38,38 +38,42 @@ class Deadlines:
     def _expire(self) -> None:
         self.close()
         now = ticks()
-        for deadline in [each for each in self._running if each.expires_at <= now]:
-            self._running.remove(deadline)
+        for deadline in [each for each in self.running if each.expires_at <= now]:
+            self.running.remove(deadline)
             deadline.expire()
-        if self._running:
-            self._set_timer(min(each.expires_at for each in self._running))
+        if self.running:
+            self._set_timer(min(each.expires_at for each in self.running))
 
 
 class Deadline:
     """Bounds a call by the timeout and by its message's end. `before_send` is bounded by the message's end alone.
 
-    The block of `async with` raises TimeoutError when it is over.
+    The block of `with` raises TimeoutError when it is over. It is `asyncio.timeout` with a timer that calls share.
     """
 
     def __init__(self, deadlines: Deadlines, *, timeout_s: float, time_left_s: float) -> None:
         self.allowed_s = min(timeout_s, time_left_s)
         self.suspended = False  # during `before_send`
         self._deadlines = deadlines
-        self._timeout = asyncio.timeout(None)
+        self._expired = False
         now = ticks()
         self._end = now + time_left_s
         self._deadline = now + self.allowed_s
 
-    async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a deadline is of a task")
+        self._task, self._cancelled_before = task, task.cancelling()
         self._deadlines.add(self)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._deadlines.remove(self)
-        await self._timeout.__aexit__(kind, error, trace)
+        if self._expired and self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
     @property
     def expires_at(self) -> float:
@@ -93,4 +97,5 @@ class Deadline:
         return permitted
 
     def expire(self) -> None:
-        self._timeout.reschedule(asyncio.get_running_loop().time())
+        self._expired = True
+        self._task.cancel()
