@@ -10,12 +10,11 @@ from litestar.params import QueryParameter
 from mailing.errors import FieldError, Invalid
 from mailing.events.history import HistoryCursor, HistoryEntry, Subject, history
 from mailing.web.pagination import Limit, Page
-from mailing.web.parameters import MAX_ID, Session
+from mailing.web.parameters import MAX_ID, OptionalId, Session
 
 _LAYOUT = ">QBQI"  # microseconds since 1970, rank, id, number
 _LENGTH = 28
 
-EventId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 EventCursor = Annotated[
     str | None,
     QueryParameter(
@@ -30,9 +29,9 @@ EventCursor = Annotated[
 @get("/events/", summary="Everything that happened to a mailing, a message or a client", tags=["events"])
 async def list_events(
     session: Session,
-    mailing_id: EventId = None,
-    message_id: EventId = None,
-    client_id: EventId = None,
+    mailing_id: OptionalId = None,
+    message_id: OptionalId = None,
+    client_id: OptionalId = None,
     limit: Limit = 50,
     cursor: EventCursor = None,
 ) -> Page[HistoryEntry]:

@@ -14,7 +14,7 @@ from litestar.enums import ParamType
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Reference, Schema
-from litestar.params import PathParameter
+from litestar.params import PathParameter, QueryParameter
 from litestar.typing import FieldDefinition
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -33,6 +33,7 @@ Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
 Caller = NamedDependency[str]  # `provide_caller`
 # A parameter's description is a phrase that follows "must be" when its value is refused, as in `validation`.
 Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
+OptionalId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 
 
 async def provide_caller(request: AnyRequest) -> str:

@@ -1,9 +1,9 @@
 """`/admin/mailings`: the list, and the form of a mailing beside its plan."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from litestar import Controller, Response, get, post
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromQuery
 from msgspec.structs import asdict, replace
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,14 +34,12 @@ from mailing.mailings.schemas import MailingOut
 from mailing.mailings.sms_segments import segments_of
 from mailing.mailings.states import MailingStatus
 from mailing.statistics.mailing_list import newest_mailings
-from mailing.web.parameters import MAX_ID, Caller, Id, Session
+from mailing.web.parameters import MAX_ID, Caller, Id, OptionalId, Session
 from mailing.web.state import AnyRequest
 
 PAGE_SIZE = 50
 
-Before = Annotated[int, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 FilterName = Literal["tags", "operator_codes"]
-MailingId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 
 
 class MailingPages(Controller):
@@ -55,11 +53,11 @@ class MailingPages(Controller):
         session: Session,
         q: FromQuery[str] = "",
         status: FromQuery[str] = "",
-        before: Before = MAX_ID,
+        before: OptionalId = None,
     ) -> Response[str]:
         words = q.replace("\x00", "").strip()
         kept = option(MailingStatus, status)
-        found = await newest_mailings(session, words=words, status=kept, before=before, limit=PAGE_SIZE)
+        found = await newest_mailings(session, words=words, status=kept, before=before or MAX_ID, limit=PAGE_SIZE)
         rows, more = found[:PAGE_SIZE], len(found) > PAGE_SIZE
         asked = {"q": words, "status": kept or ""}
         return page(
@@ -68,13 +66,13 @@ class MailingPages(Controller):
             rows=rows,
             asked=asked,
             next_before=rows[-1].id if more else None,
-            paged=before < MAX_ID,
+            paged=before is not None,
             statuses=list(MailingStatus),
         )
 
     @get("/new", guards=EDITOR)
     async def show_new(
-        self, request: AnyRequest, session: Session, viewer: CurrentViewer, like: MailingId = None
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, like: OptionalId = None
     ) -> Response[str]:
         original = await MailingRepository(session=session).get_visible(like) if like else None
         fields = MailingForm.anew(await database_now(session), viewer.zone, like=original)
@@ -122,7 +120,7 @@ class MailingPages(Controller):
 
     @post("/plan", guards=EDITOR, status_code=200)
     async def show_plan(
-        self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: MailingId = None
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: OptionalId = None
     ) -> Response[str]:
         """Show the plan: alone for htmx, else with the whole form."""
         fields = await parse_form(request)
@@ -140,7 +138,7 @@ class MailingPages(Controller):
 
     @post("/choices", guards=EDITOR, status_code=200)
     async def show_choices(
-        self, request: AnyRequest, session: Session, of: FromQuery[FilterName], mailing_id: MailingId = None
+        self, request: AnyRequest, session: Session, of: FromQuery[FilterName], mailing_id: OptionalId = None
     ) -> Response[str]:
         """Show the tags or operator codes that match the words typed: alone for htmx, else with the whole form."""
         fields = await parse_form(request)
