@@ -35,8 +35,9 @@ from mailing.clients.tag import is_tag
 from mailing.clients.upload.preview import preview
 from mailing.csv_writer import csv_of, escape_formula, unescape_formula
 from mailing.errors import Invalid
-from mailing.gateway.outcome import Response, classify
+from mailing.gateway.outcome import Response
 from mailing.gateway.providers import provider_of
+from mailing.gateway.providers.probe import classify
 from mailing.gateway.providers.receipt import ReceiptRequest
 from mailing.mailings.schemas import MailingIn
 from mailing.observability.masking import Masking, mask_addresses

@@ -1,8 +1,7 @@
-"""Classify one answer of the gateway.
+"""How a call ended, and what every provider's answers have in common: the HTTP status, JSON, Retry-After.
 
-Pure: no clock, no network, no framework. For most answers the HTTP status decides (`STATUSES`); for 2xx the body does.
-What is not certain is ambiguous, because both other errors are worse: `accepted` without an acceptance makes a status
-untrue, and `refused` without a refusal loses a message.
+Pure: no clock, no network, no framework. What is not certain is ambiguous, because both other errors are worse:
+`accepted` without an acceptance makes a status untrue, and `refused` without a refusal loses a message.
 """
 
 import email.utils
@@ -18,7 +17,6 @@ import msgspec
 from mailing.reasons.codes import Fact, Reason, ReasonCode
 
 RETRY_AFTER_CAP_S: Final = 900.0
-BIGINT: Final = range(-(2**63), 2**63)
 
 
 class Outcome(StrEnum):
@@ -101,61 +99,12 @@ class Answer(msgspec.Struct, frozen=True):
         return Reason(self.reason, {**known, **self.facts})
 
 
-def classify(response: Response, message_id: int) -> Answer:
-    """Classify a complete response. Raises nothing, for any status and any bytes.
-
-    The content type is ignored on purpose: the gateway is known to send `text/json`.
-    """
-    status = response.status
-    if response.is_success:
-        return _by_body(status, response.body, message_id)
-    outcome = by_status(response)
-    if outcome is Outcome.throttled:
-        wait_s = retry_after_s(response.retry_after, response.now)
-        return Answer(outcome, status, reason=ReasonCode.http_status, retry_after_s=wait_s)
-    if outcome in (Outcome.accepted, Outcome.refused) and _has_number_of_other(response.body, message_id):
-        return Answer(Outcome.ambiguous, status, reason=ReasonCode.other_message_id)
-    return Answer(outcome, status, reason=_REASONS.get(outcome, ReasonCode.http_status))
-
-
-_REASONS: Final = {Outcome.accepted: ReasonCode.duplicate_id, Outcome.configuration: ReasonCode.configuration}
-
-
 def by_status(response: Response) -> Outcome:
     if 300 <= response.status <= 399:
         return Outcome.configuration
     if response.status == 503 and response.retry_after is not None and response.retry_after.strip():
         return Outcome.throttled
     return STATUSES.get(response.status, Outcome.ambiguous)
-
-
-def _by_body(status: int, body: bytes, message_id: int) -> Answer:
-    reply = json_object(body)
-    if isinstance(reply, ReasonCode):
-        return Answer(Outcome.ambiguous, status, reason=reply)
-    code = reply.get("code")
-    if type(code) is not int or code not in BIGINT:  # bool is an int to Python, not to the gateway
-        reason = ReasonCode.no_code if "code" not in reply else ReasonCode.invalid_code
-        return Answer(Outcome.ambiguous, status, reason=reason)
-    if _is_of_other(reply.get("id"), message_id):
-        return Answer(Outcome.ambiguous, status, code, ReasonCode.other_message_id)
-    if code == 0:
-        return Answer(Outcome.accepted, status, code)
-    return Answer(Outcome.soft_refusal, status, code, ReasonCode.gateway_code)
-
-
-def _is_of_other(answered_id: object, message_id: int) -> bool:
-    """Whether the `id` beside a success is another message's. Ours may be a string: JavaScript cannot hold 64 bits."""
-    return answered_id is not None and (
-        isinstance(answered_id, bool) or answered_id not in (message_id, str(message_id))
-    )
-
-
-def _has_number_of_other(body: bytes, message_id: int) -> bool:
-    """Whether the `id` beside an error is another message's number. It may well be a trace id or a slug."""
-    reply = json_object(body)
-    answered_id = "" if isinstance(reply, ReasonCode) else str(reply.get("id"))
-    return answered_id.isdecimal() and answered_id != str(message_id)
 
 
 def json_object(body: bytes) -> dict[str, Any] | ReasonCode:

@@ -38,7 +38,8 @@ from chaos.checker.scenarios import (
     withdrawn,
 )
 from mailing.database.read_pool import ReadPool
-from mailing.gateway.outcome import STATUSES, Answer, Outcome, Response, classify
+from mailing.gateway.outcome import STATUSES, Answer, Outcome, Response
+from mailing.gateway.providers.probe import classify
 from mailing.gateway.providers.receipt import Receipt
 from mailing.mailings.states import MailingStatus
 from mailing.messages.claim import ClaimedMessage, claim
@@ -201,7 +202,7 @@ MUTANTS = {
         schema=(ANY_TRANSITION,),
     ),
     "the HTTP code is looked at and not the body": mutant(
-        "I3", trouble, instead("mailing.gateway.outcome.classify", by_code_alone)
+        "I3", trouble, instead("mailing.gateway.providers.probe.classify", by_code_alone)
     ),
     "a server error is taken for a refusal": mutant(
         "I4", trouble, lambda monkeypatch: monkeypatch.setitem(STATUSES, 500, Outcome.refused)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailing.gateway import providers
-from mailing.gateway.outcome import BIGINT, Outcome
+from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers import holds_unknown, problems_of, provider_of, reporting_providers
+from mailing.gateway.providers.probe import BIGINT
 from mailing.gateway.providers.provider import Provider
 from mailing.gateway.sandbox import dialects
 from mailing.gateway.sandbox.dialects import dialect_of

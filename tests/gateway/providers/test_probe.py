@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailing.gateway.outcome import RETRY_AFTER_CAP_S, Answer, Outcome, Response, classify
+from mailing.gateway.outcome import RETRY_AFTER_CAP_S, Answer, Outcome, Response
+from mailing.gateway.providers.probe import classify
 from mailing.reasons.codes import ReasonCode
 from mailing.reasons.words import words_of
 
