@@ -96,7 +96,7 @@ LINES = EXAMPLES.strip().splitlines()
 
 
 @pytest.mark.parametrize("example", LINES[1::2], ids=LINES[::2])
-def test_example(example: str) -> None:
+def test_windows_over_midnight_and_clock_changes_open_and_close_as_written(example: str) -> None:
     given_, expected = example.split("=")
     hours, zone, not_before, before = given_.split()
     found = chain(window(hours), zone, not_before=utc(not_before), before=utc(before))
