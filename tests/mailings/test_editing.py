@@ -4,7 +4,7 @@ import asyncio
 
 from support.answers import Json, bad_fields
 from support.api import Api
-from support.database import Database
+from support.database import CONFLICT, Database
 from support.mailing_requests import ALL, CLOSED, STOPPED, body, created, in_hours, instant, read, whole, with_messages
 
 
@@ -205,13 +205,7 @@ async def test_an_edit_and_an_end_at_once_are_applied_or_refused_and_never_mixed
 
 async def test_a_commit_that_fails_leaves_neither_change_nor_job(db: Database, api: Api) -> None:
     mailing_id = await db.add_mailing()
-    for statement in (
-        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN RAISE EXCEPTION 'at commit' USING ERRCODE = 'serialization_failure'; END $$""",
-        """CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON mailing DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE FUNCTION refuse()""",
-    ):
-        await db.run(statement)
+    await db.after_write("mailing", CONFLICT, at_commit=True)
     before = await db.mailing(mailing_id)
     answers = [
         await api.post("/mailings/", json=body()),

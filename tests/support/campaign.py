@@ -104,10 +104,7 @@ class ApiCaller:
         return list((await self.statistics(mailing_id, limit=500))["messages"]["items"])
 
     async def finished(self, mailing_id: int) -> dict[str, int]:
-        async def is_finished() -> bool:
-            return bool(await self.db.value("SELECT status = 'finished' FROM mailing WHERE id = :id", id=mailing_id))
-
-        await self.until(is_finished)
+        await self.until_found("SELECT 1 FROM mailing WHERE id = :id AND status = 'finished'", id=mailing_id)
         return await self.counts(mailing_id)
 
     async def until(self, holds: Callable[[], Awaitable[object]]) -> None:

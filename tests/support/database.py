@@ -22,6 +22,7 @@ LOCK_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_data
 PLAN_LOCK_WAITS = """
     SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+CONFLICT = "RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'"
 # One row of each status as the CHECK of the schema wants it; the clients need not exist.
 ADD_MESSAGES = """
     INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, maybe_accepted, due_at, closes_at,
@@ -66,6 +67,14 @@ class Database:
         async with self.engine.begin() as connection:
             await connection.exec_driver_sql(lock)
             yield
+
+    async def after_write(self, table: str, body: str, *, at_commit: bool = False) -> None:
+        """From now on the server does this when it has inserted or changed a row, or when it commits that."""
+        kind, when = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED") if at_commit else ("TRIGGER", "")
+        function = f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$"
+        trigger = f"CREATE {kind} fail AFTER INSERT OR UPDATE ON {table} {when} FOR EACH ROW EXECUTE FUNCTION fail()"
+        await self.run(function)
+        await self.run(trigger)
 
     async def comes(self, statement: str, answer: object) -> None:
         """Wait until the statement's value is this one."""

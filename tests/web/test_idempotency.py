@@ -18,8 +18,9 @@ from mailing.messages.leases import RetryPolicy
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.web import idempotency, idempotency_keys
-from support.api import Api, bound_app, running_api
-from support.database import LOCK_WAITS, Database
+from support.api import Api, bound_app, running_api, running_app
+from support.asgi import break_off
+from support.database import CONFLICT, LOCK_WAITS, Database
 from support.proxy import proxy
 from support.query_plans import executed, scans
 
@@ -271,7 +272,7 @@ async def test_a_refusal_is_not_stored_and_the_same_request_is_judged_anew(api: 
 
 
 async def test_what_a_refused_request_had_changed_is_undone(api: Api, db: Database) -> None:
-    await on_insert(db, "RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'")
+    await db.after_write("client", "RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'")
     answer = await api.post("/clients/import", content=FILE, headers=KEY)
     assert is_refused(answer, 500)
     assert await db.value("SELECT count(*) FROM client") == 0
@@ -285,36 +286,14 @@ async def test_a_body_that_is_too_large_is_refused_as_without_a_key(api: Api) ->
 
 
 async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, db: Database) -> None:
-    events: Any = iter(
-        [{"type": "http.request", "body": FILE.encode(), "more_body": True}, {"type": "http.disconnect"}]
-    )
-    answers: list[Any] = []
-
-    async def receive() -> Any:  # noqa: ANN401 - an ASGI event
-        return next(events)
-
-    async def send(event: Any) -> None:  # noqa: ANN401 - an ASGI event
-        answers.append(event)
-
-    path, authorization = "/mailing/api/clients/import", f"Bearer {settings.api_key}".encode()
-    headers = [(b"host", b"test"), (b"authorization", authorization), (b"idempotency-key", b"order-17")]
-    scope: Any = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
-    with bound_app(settings) as app:
-        async with app.lifespan():
-            await app(scope, receive, send)
-    assert answers[0]["status"] >= 400
+    async with running_app(settings) as app:
+        headers = KEY | {"Authorization": f"Bearer {settings.api_key}"}
+        assert await break_off(app, "/mailing/api/clients/import", FILE.encode(), headers) >= 400
     assert await db.value("SELECT count(*) FROM client") == 0
     assert await stored(db) == 0
 
 
 # --- the database in trouble ----------------------------------------------------------------------------------------
-
-
-async def on_insert(db: Database, body: str, *, at_commit: bool = False) -> None:
-    """From now on the server does this when a client was inserted, or when that is committed."""
-    kind, deferred = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED") if at_commit else ("TRIGGER", "")
-    await db.run(f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$")
-    await db.run(f"CREATE {kind} fail AFTER INSERT ON client {deferred} FOR EACH ROW EXECUTE FUNCTION fail()")
 
 
 def is_unavailable(answer: httpx.Response) -> bool:
@@ -324,18 +303,12 @@ def is_unavailable(answer: httpx.Response) -> bool:
     return True
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        "RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'",
-        "PERFORM pg_terminate_backend(pg_backend_pid())",
-    ],
-)
+@pytest.mark.parametrize("failure", [CONFLICT, "PERFORM pg_terminate_backend(pg_backend_pid())"])
 @pytest.mark.parametrize("at_commit", [False, True])
 async def test_a_change_that_fails_is_answered_503_and_can_be_repeated(
     api: Api, db: Database, failure: str, at_commit: bool
 ) -> None:
-    await on_insert(db, failure, at_commit=at_commit)
+    await db.after_write("client", failure, at_commit=at_commit)
     assert is_unavailable(await api.post("/clients", json=CLIENT, headers=KEY))
     assert await stored(db) == 0
     await db.run("DROP TRIGGER fail ON client")
