@@ -36,10 +36,6 @@ async def fail_until_locked(db: Database, name: str = "anna") -> None:
         assert await attempt(db, name) == "wrong"
 
 
-async def kinds(db: Database) -> list[str]:
-    return [row.kind for row in await db.run("SELECT kind FROM event ORDER BY id")]
-
-
 async def later(db: Database, seconds: int) -> None:
     """As if that much time had gone by."""
     moved = "failed_at = failed_at - :s * interval '1 s', locked_until = locked_until - :s * interval '1 s'"
@@ -69,7 +65,7 @@ async def test_what_was_typed_as_a_name_is_kept_nowhere(db: Database) -> None:
     await attempt(db, "hunter2-typed-in-the-wrong-field")
     kept = await db.run("SELECT e::text FROM event e UNION ALL SELECT t::text FROM login_throttle t")
     assert "hunter2" not in str(kept)
-    assert await kinds(db) == ["user.sign_in_failed"]
+    assert await db.kinds() == ["user.sign_in_failed"]
 
 
 async def test_a_disabled_user_and_one_of_the_provider_have_no_password(db: Database) -> None:
@@ -85,7 +81,7 @@ async def test_an_account_is_locked_after_a_few_tries_whether_it_exists_or_not(d
     await made(db)
     await fail_until_locked(db, name)
     assert [await attempt(db, name) for _ in range(2)] == ["locked"] * 2
-    assert (await kinds(db)).count("user.locked_out") == 1
+    assert (await db.kinds()).count("user.locked_out") == 1
     assert await attempt(db, name, PASSWORD) == "locked"
 
 
@@ -162,7 +158,7 @@ async def test_signing_out_ends_one_session_or_all(db: Database) -> None:
     assert [await who(db, token) for token in tokens] == [None, anna, anna]
     await db.commit(sign_out_everywhere, anna)
     assert [await who(db, token) for token in tokens] == [None, None, None]
-    assert (await kinds(db))[-2:] == ["user.signed_out", "user.signed_out_everywhere"]
+    assert (await db.kinds())[-2:] == ["user.signed_out", "user.signed_out_everywhere"]
 
 
 async def test_the_provider_s_user_is_one_account_with_the_provider_s_name_and_role(db: Database) -> None:

@@ -179,19 +179,15 @@ async def noted(db: Database, kind: str, *, days: int, mailing_id: int | None = 
     await db.run(add, kind=kind, days=days, mailing_id=mailing_id)
 
 
-async def kinds(db: Database) -> list[str]:
-    return [row.kind for row in await db.run("SELECT kind FROM event ORDER BY id")]
-
-
 async def test_events_about_clients_are_forgotten_after_the_days_and_younger_ones_are_not(
     db: Database, settings: Settings, keeping: Settings
 ) -> None:
     for kind, days in [("client.changed", 31), ("clients.imported", 31), ("client.deleted", 29), ("client.created", 0)]:
         await noted(db, kind, days=days)
     await delete_old_events(db.sessions, settings)
-    assert len(await kinds(db)) == 4, "0 days keep everything"
+    assert len(await db.kinds()) == 4, "0 days keep everything"
     await delete_old_events(db.sessions, keeping)
-    assert await kinds(db) == ["client.deleted", "client.created"]
+    assert await db.kinds() == ["client.deleted", "client.created"]
 
 
 async def test_events_of_a_mailing_are_forgotten_when_its_phones_were(db: Database, keeping: Settings) -> None:
@@ -201,7 +197,7 @@ async def test_events_of_a_mailing_are_forgotten_when_its_phones_were(db: Databa
     await noted(db, "mailing.created", days=40, mailing_id=old)
     await noted(db, "mailing.created", days=40, mailing_id=running)
     await delete_old_events(db.sessions, keeping)
-    assert await kinds(db) == ["mailing.created", "mailing.created"]
+    assert await db.kinds() == ["mailing.created", "mailing.created"]
     await redact_old(db.sessions, keeping)
     await delete_old_events(db.sessions, keeping)
     left = await db.run("SELECT kind, mailing_id FROM event ORDER BY id")
@@ -216,7 +212,7 @@ async def test_who_had_access_who_stopped_what_and_who_opted_out_is_kept_for_goo
 ) -> None:
     await noted(db, kind, days=4000)
     await delete_old_events(db.sessions, keeping)
-    assert await kinds(db) == [kind]
+    assert await db.kinds() == [kind]
 
 
 async def test_events_are_forgotten_in_slices_over_what_is_kept_between_them(
@@ -230,7 +226,7 @@ async def test_events_are_forgotten_in_slices_over_what_is_kept_between_them(
         await db.run(add, kind=kind, count=count)
     await noted(db, "client.deleted", days=1)
     await delete_old_events(db.sessions, keeping)
-    assert set(await kinds(db)) == {"user.signed_in", "key.created", "client.deleted"}
+    assert set(await db.kinds()) == {"user.signed_in", "key.created", "client.deleted"}
 
 
 async def test_a_slice_of_events_reads_no_more_than_itself(db: Database) -> None:
@@ -252,4 +248,4 @@ async def test_a_worker_with_its_own_role_forgets_events(db: Database, database_
     await noted(db, "client.changed", days=31)
     async with open_database(url_as("mailing_worker", database_url)) as own:
         await delete_old_events(own.sessions, keeping)
-    assert await kinds(db) == []
+    assert await db.kinds() == []

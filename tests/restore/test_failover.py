@@ -1,7 +1,7 @@
 """Failovers: a database that has lost nothing goes on by itself, one that has is set aside. Two real servers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,7 +12,7 @@ from mailing.errors import MailingError
 from mailing.mailings.after_restore import wake_started
 from mailing.restore.witness import GRACE_S, MAX_AGE_S, Verdict, Witness
 from support.database import Database, open_database
-from support.failover import Pair, prepared, running_pair
+from support.failover import Pair, running_pair
 from support.postgres import Cluster
 
 pytestmark = [pytest.mark.xdist_group("failover"), pytest.mark.slow]
@@ -21,12 +21,6 @@ IS_RESTORED = "SELECT database_identity <> database_identity() FROM installation
 EVENTS = "SELECT kind, actor, detail FROM event WHERE kind LIKE 'database.%' ORDER BY id"
 PORT = "SELECT inet_server_port()"
 JOBS = "SELECT task_name, args->>'mailing_id' FROM procrastinate_jobs"
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with prepared() as cluster:
-        yield cluster
 
 
 @dataclass
@@ -44,12 +38,6 @@ class Process:
     async def visit(self, *, after_s: float = 0) -> Verdict:
         self.now += after_s
         return await self.witness.visit(self.db.engine)
-
-
-@pytest.fixture
-async def pair(cluster: Cluster) -> AsyncIterator[Pair]:
-    async with running_pair(cluster) as pair:
-        yield pair
 
 
 @pytest.fixture

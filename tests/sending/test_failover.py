@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -16,8 +16,7 @@ from mailing.settings import Settings
 from support.api import KEY, running_api
 from support.campaign import Campaign, Sandbox
 from support.database import open_database
-from support.failover import Pair, prepared, running_pair
-from support.postgres import Cluster
+from support.failover import Pair
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("failover"), pytest.mark.timeout(300)]
 
@@ -31,18 +30,6 @@ def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "Queue", partial(Queue, timeout_s=2))
     monkeypatch.setattr(queue_worker, "MAX_OUTAGE", 5 * MAX_OUTAGE)  # as many seconds as without the line above
     monkeypatch.setattr(witness, "GRACE_S", 2.5)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with prepared() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-async def pair(cluster: Cluster) -> AsyncIterator[Pair]:
-    async with running_pair(cluster) as pair:
-        yield pair
 
 
 @pytest.fixture

@@ -169,8 +169,11 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(campaig
         assert not (await gateway(campaign))["sending"]
         await campaign.api.post("/gateway/start")
         assert await campaign.finished(mailing) == {"planned": 2000, "sent": 2000}
-    kinds = [row.kind for row in await campaign.db.run("SELECT kind FROM event ORDER BY id")]
-    assert [kind for kind in kinds if kind.startswith("gateway")] == ["gateway.stopped", "gateway.started"]
+    kinds = await campaign.db.kinds()
+    assert [kind for kind in kinds if kind.startswith("gateway")] == [
+        "gateway.stopped",
+        "gateway.started",
+    ]
 
 
 async def test_one_of_many_workers_gets_the_probe(db: Database) -> None:

@@ -169,6 +169,9 @@ class Database:
         )
         return [(each.kind, each.actor, each.mailing_id, each.detail) for each in found]
 
+    async def kinds(self) -> list[str]:
+        return [kind for kind, *_ in await self.events()]
+
     async def jobs(self, *, after: int = 0) -> list[tuple[str, int, datetime | None]]:
         rows = await self.run(
             """SELECT task_name, (args->>'mailing_id')::int, scheduled_at FROM procrastinate_jobs

@@ -22,8 +22,9 @@ from support import loop_time
 from support.api import KEY, bound_app, build_spare_apps, running_api
 from support.database import Database
 from support.database_copies import DatabaseCopy, kept_connections
+from support.failover import Pair, prepared, running_pair
 from support.logs import log_plainly
-from support.postgres import URL
+from support.postgres import URL, Cluster
 from support.processes import until
 
 # No test fails because the machine is slow.
@@ -129,6 +130,19 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """Run the whole API in this process; the client has a full-rights key."""
     async with running_api(settings) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Lend what a primary and its standby are copies of."""
+    with prepared() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def pair(cluster: Cluster) -> AsyncIterator[Pair]:
+    async with running_pair(cluster) as pair:
+        yield pair
 
 
 @pytest.fixture(scope="session")
