@@ -5,15 +5,17 @@ import gc
 import os
 from collections import defaultdict
 from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import asyncpg
 import pytest
 
 from support.distribution import distribute
-from support.postgres import URL, PostgresServer, create_database, start_postgres
+from support.postgres import URL, PostgresServer, create_database, postgres_server
 from support.roles import grant
 
 _server = pytest.StashKey[PostgresServer]()
+_ready = pytest.StashKey[Future[None]]()  # once the server has the template
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -56,16 +58,27 @@ def _group(item: pytest.Item) -> object:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the server in the controlling process; parallel workers find its address in the environment."""
+    """Start the server in the controlling process, while tests are collected.
+
+    Parallel workers find its address in the environment.
+    """
     if os.environ.get("PYTEST_XDIST_WORKER"):
         return
-    config.stash[_server] = server = start_postgres(os.environ.get(URL))
+    config.stash[_server] = server = postgres_server(os.environ.get(URL))
     os.environ[URL] = server.url
-    asyncio.run(_make_template(server.url))
+    config.stash[_ready] = ThreadPoolExecutor().submit(_prepare, server)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Run no test before the server is ready; parallel workers get theirs from the loop that waits here."""
+    if ready := session.config.stash.get(_ready, None):
+        ready.result()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if server := config.stash.get(_server, None):
+        wait([config.stash[_ready]])
         server.stop()
 
 
@@ -78,6 +91,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     server = config.stash.get(_server, None)
     return f"PostgreSQL: {server.kind}" if server else ""
+
+
+def _prepare(server: PostgresServer) -> None:
+    server.start()
+    asyncio.run(_make_template(server.url))
 
 
 async def _make_template(url: str) -> None:

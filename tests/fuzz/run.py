@@ -12,7 +12,7 @@ import time
 
 from fuzz.attack import Findings, attack
 from mailing.settings import Settings
-from support.postgres import apply_schema, start_postgres
+from support.postgres import apply_schema, postgres_server
 from support.roles import grant, url_as
 
 
@@ -22,9 +22,10 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server is left behind
-    server = start_postgres(os.environ.get("MAILING_TEST_DATABASE_URL"))
+    server = postgres_server(os.environ.get("MAILING_TEST_DATABASE_URL"))
     began = time.monotonic()
     try:
+        server.start()
         asyncio.run(_migrate(server.url))
         settings = Settings(
             database_url=url_as("mailing_api", server.url), api_key="a-key-for-the-fuzz-run", log_level="error"

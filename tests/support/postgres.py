@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -27,17 +28,22 @@ TUNING = ("fsync=off", "full_page_writes=off", "synchronous_commit=on", "max_con
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """`url` names a database in which databases can be created."""
+    """`url` names a database in which databases can be created. It is known before the server was started."""
 
     kind: str
     url: str
+    start: Callable[[], object]
     stop: Callable[[], object]
 
 
-def start_postgres(url: str | None) -> PostgresServer:
+def postgres_server(url: str | None) -> PostgresServer:
     if url:
-        return PostgresServer("from the environment", url, lambda: None)
-    return _container() or _started(own_cluster(memory()))
+        return PostgresServer("from the environment", url, start=_nothing, stop=_nothing)
+    return _container() or _own_server(_new_cluster(memory()))
+
+
+def _nothing() -> None:
+    pass
 
 
 def memory() -> Path | None:
@@ -49,7 +55,7 @@ def memory() -> Path | None:
 class Cluster:
     """A PostgreSQL of our own, on TCP, because some tests put a proxy before it. Its address outlives restarts.
 
-    `run` runs a program of PostgreSQL as the user whom the cluster belongs to.
+    `initialise` makes its files; `run` runs a program of PostgreSQL as the user whom the cluster belongs to.
     """
 
     kind: str
@@ -58,6 +64,7 @@ class Cluster:
     sockets: Path
     port: int
     run: Callable[..., object]
+    initialise: Callable[[], object]
 
     @property
     def url(self) -> str:
@@ -129,13 +136,24 @@ def url_of(server_url: str, database: str) -> str:
 
 def own_cluster(place: Path | None = None) -> Cluster:
     """Made, not started; in a directory of its own below `place`, or where temporary files are."""
+    cluster = _new_cluster(place)
+    cluster.initialise()
+    return cluster
+
+
+def _new_cluster(place: Path | None) -> Cluster:
     return _initdb(place) or _embedded(place)
 
 
-def _started(cluster: Cluster) -> PostgresServer:
+def _own_server(cluster: Cluster) -> PostgresServer:
     own = ExitStack()
-    own.enter_context(running(cluster))
-    return PostgresServer(cluster.kind, f"{cluster.url}?{WITHOUT_TLS}", own.close)
+    own.callback(shutil.rmtree, cluster.home, ignore_errors=True)
+
+    def start() -> None:
+        cluster.initialise()
+        own.enter_context(running(cluster))
+
+    return PostgresServer(cluster.kind, f"{cluster.url}?{WITHOUT_TLS}", start, own.close)
 
 
 def _container() -> PostgresServer | None:
@@ -154,7 +172,7 @@ def _container() -> PostgresServer | None:
         return None
     container = PostgresContainer("postgres:17").with_command(["postgres", *(f"-c{option}" for option in TUNING)])
     container.with_env("LANG", "C.UTF-8").start()
-    return PostgresServer("testcontainers", container.get_connection_url(driver=None), container.stop)
+    return PostgresServer("testcontainers", container.get_connection_url(driver=None), _nothing, container.stop)
 
 
 def _initdb(place: Path | None) -> Cluster | None:
@@ -173,8 +191,9 @@ def _initdb(place: Path | None) -> Cluster | None:
         subprocess.run(command, check=True, capture_output=True, user=user, cwd=home)  # noqa: S603 - our own arguments
 
     data = home / "data"
-    run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C", "--no-sync")
-    return Cluster("initdb on PATH", home, data, home, free_port(), run)
+    options = ("-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C", "--no-sync")
+    initialise = partial(run, "initdb", "-D", str(data), *options)
+    return Cluster("initdb on PATH", home, data, home, free_port(), run, initialise)
 
 
 def _embedded(place: Path | None) -> Cluster:
@@ -184,12 +203,14 @@ def _embedded(place: Path | None) -> Cluster:
     home = Path(tempfile.mkdtemp(prefix="mailing-tests-", dir=place))
     home.chmod(0o711)
     embedded = EmbeddedCluster(home)
-    embedded.initialise()
-    with (embedded.directory / "pg_hba.conf").open("w") as access:
-        access.write("host all all 127.0.0.1/32 trust\n")
+
+    def initialise() -> None:
+        embedded.initialise()
+        (embedded.directory / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+        embedded.create_socket_dir()
 
     def run(*command: str) -> None:
         if failure := embedded.run(*command):
             raise RuntimeError(failure)
 
-    return Cluster("embedded", home, embedded.directory, embedded.create_socket_dir(), free_port(), run)
+    return Cluster("embedded", home, embedded.directory, embedded.socket_dir, free_port(), run, initialise)
