@@ -14,18 +14,17 @@ from mailing.clients.search import (
     search_clients,
     search_statement,
 )
-from mailing.database.engine import transaction
 from support.database import Database
 from support.query_plans import Plan, blocks, explained_prepared, nodes
 
 COUNT = 20_000
-FILL = text(f"""
+FILL = f"""
     INSERT INTO client (phone, operator_code, tag, timezone, opted_out)
     SELECT '79' || lpad((n * 7919 % 1000000007)::text, 9, '0'), CASE WHEN n % 2 = 0 THEN '916' ELSE '917' END,
            CASE WHEN n <= 5000 THEN 'early' WHEN n > 15000 THEN 'late' WHEN n % 3 = 0 THEN 'vip' END,
            CASE WHEN n % 4 = 0 THEN 'Asia/Omsk' ELSE 'Europe/Moscow' END, n % 20 = 0
     FROM generate_series(1, {COUNT}) AS n
-""")
+"""
 WALKS = [
     (Search(), "client_pkey", COUNT // 2),
     (Search(begins="790"), "client_phone_unique", 79_080_000_000),
@@ -37,12 +36,16 @@ WALKS = [
 ]
 
 
+@pytest.fixture(scope="module")
+async def filled(module_db: Database) -> Database:
+    await module_db.run(FILL)
+    await module_db.run("ANALYZE client")
+    return module_db
+
+
 @pytest.fixture
-async def session(db: Database) -> AsyncIterator[AsyncSession]:
-    async with transaction(db.sessions) as session:
-        await session.execute(FILL)
-    async with db.sessions() as session:
-        await session.execute(text("ANALYZE client"))
+async def session(filled: Database) -> AsyncIterator[AsyncSession]:
+    async with filled.sessions() as session:
         yield session
 
 

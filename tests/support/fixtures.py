@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -76,21 +77,41 @@ async def _idle_databases(_server_owner: psycopg.Connection) -> AsyncIterator[li
             each.drop()
 
 
-@pytest.fixture
-def database_url(_server_owner: psycopg.Connection, _idle_databases: list[DatabaseCopy]) -> Iterator[str]:
-    """Lend a database with the schema to this test alone."""
-    database = _idle_databases.pop() if _idle_databases else DatabaseCopy(_server_owner, os.environ[URL])
+@contextmanager
+def _lent(server_owner: psycopg.Connection, idle: list[DatabaseCopy]) -> Iterator[str]:
+    database = idle.pop() if idle else DatabaseCopy(server_owner, os.environ[URL])
     yield database.url
     if database.empty():
-        _idle_databases.append(database)
+        idle.append(database)
     else:
         database.drop()
 
 
 @pytest.fixture
+def database_url(_server_owner: psycopg.Connection, _idle_databases: list[DatabaseCopy]) -> Iterator[str]:
+    """Lend a database with the schema to this test alone."""
+    with _lent(_server_owner, _idle_databases) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def module_db(_server_owner: psycopg.Connection, _idle_databases: list[DatabaseCopy]) -> AsyncIterator[Database]:
+    """Lend a database to all tests of a module: a fixture of the module fills it, its tests only read."""
+    with _lent(_server_owner, _idle_databases) as url:
+        async with _open_engine(url) as engine:
+            yield Database(engine)
+
+
+@pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    async with _open_engine(database_url) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _open_engine(url: str) -> AsyncIterator[AsyncEngine]:
     """Its transactions may stand still, as a test needs it."""
-    engine = create_engine(database_url, application="tests", pool_size=5)
+    engine = create_engine(url, application="tests", pool_size=5)
     event.listen(engine.sync_engine, "connect", _stay)
     yield engine
     await engine.dispose()
