@@ -7,7 +7,7 @@ the catalog, compiles the triggers and answers what the driver asks about types.
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -36,15 +36,13 @@ _CATALOG = """
             FROM pg_class WHERE oid >= 16384)
     ]
 """
-_WRITTEN = """
-    SELECT relname FROM pg_class
-    WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0
-"""
+_TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+# TRUNCATE makes new files for a table and each index, and other connections plan their statements again: 4 ms.
+_WORTH_TRUNCATE = _TABLES + " AND pg_relation_size(oid) + coalesce(pg_relation_size(reltoastrelid), 0) > 128 * 1024"
 _END_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL(%s)
 """
-_RESET_SEQUENCES = SQL("SELECT setval(seqrelid, seqstart, false) FROM pg_sequence")
 
 _connect = asyncpg.connect
 _idle: defaultdict[str, list["KeptConnection"]] = defaultdict(list)  # by their arguments
@@ -112,8 +110,12 @@ class DatabaseCopy:
         # else the copy would count as a restored backup
         self._own.execute("UPDATE installation SET database_identity = database_identity()")
         self._own.execute("SET session_replication_role = replica")  # no triggers
-        self._seeded = self._written()
-        self._reset = SQL("; ").join([_RESET_SEQUENCES, *map(self._seed, self._seeded)])
+        tables = [name for (name,) in self._own.execute(_TABLES)]
+        self._seeded = [name for name in tables if self._has_rows(name)]
+        self._read_seeds = _read(self._seeded)
+        self._seeds = self._own.execute(self._read_seeds).fetchone() or ()
+        self._delete = _delete(name for name in tables if name not in self._seeded)
+        self._lock = SQL("LOCK TABLE {} IN SHARE MODE").format(SQL(", ").join(map(Identifier, tables)))
         self._catalog = self._state_of_catalog()
 
     def empty(self) -> bool:
@@ -121,10 +123,11 @@ class DatabaseCopy:
         try:
             if self._state_of_catalog() != self._catalog:
                 return False
-            self._own.execute(_END_OTHERS, [[each.get_server_pid() for kept in _idle.values() for each in kept]])
-            if written := [Identifier(name) for name in self._written() if name not in self._seeded]:
-                self._own.execute(SQL("TRUNCATE {} CASCADE").format(SQL(", ").join(written)))
-            self._own.execute(self._reset)
+            kept = [each.get_server_pid() for kept in _idle.values() for each in kept]
+            with self._own.transaction():
+                if self._own.execute(_END_OTHERS, [kept]).rowcount:
+                    self._own.execute(self._lock)  # wait for what they were committing
+                self._delete_rows()
         except psycopg.OperationalError:
             return False
         return True
@@ -137,14 +140,33 @@ class DatabaseCopy:
     def _state_of_catalog(self) -> object:
         return self._own.execute(_CATALOG).fetchone()
 
-    def _written(self) -> list[str]:
-        """Return the tables that have had a row."""
-        return [name for (name,) in self._own.execute(_WRITTEN)]
+    def _has_rows(self, name: str) -> bool:
+        return self._own.execute(SQL("SELECT FROM {} LIMIT 1").format(Identifier(name))).rowcount == 1
 
-    def _seed(self, name: str) -> Composed:
-        """Return the statements that give a table the rows that it has now."""
-        table = Identifier(name)
-        (rows,) = self._own.execute(SQL("SELECT jsonb_agg(t)::text FROM {} t").format(table)).fetchone() or ("[]",)
-        return SQL("DELETE FROM {0}; INSERT INTO {0} SELECT (jsonb_populate_recordset(NULL::{0}, {1})).*").format(
-            table, rows
-        )
+    def _delete_rows(self) -> None:
+        large = [Identifier(name) for (name,) in self._own.execute(_WORTH_TRUNCATE) if name not in self._seeded]
+        if large:
+            self._own.execute(SQL("TRUNCATE {} CASCADE").format(SQL(", ").join(large)))
+        self._own.execute(self._delete)
+        if self._own.execute(self._read_seeds).fetchone() != self._seeds:
+            self._own.execute(SQL("; ").join(map(_write, self._seeded, self._seeds)))
+
+
+def _read(tables: Iterable[str]) -> Composed:
+    """Return a statement that reads all rows, a column for each table."""
+    columns = (SQL("(SELECT jsonb_agg(t)::text FROM {} t)").format(Identifier(name)) for name in tables)
+    return SQL("SELECT {}").format(SQL(", ").join(columns))
+
+
+def _write(table: str, rows: str) -> Composed:
+    """Return the statements that give a table these rows alone."""
+    return SQL("DELETE FROM {0}; INSERT INTO {0} SELECT (jsonb_populate_recordset(NULL::{0}, {1})).*").format(
+        Identifier(table), rows
+    )
+
+
+def _delete(tables: Iterable[str]) -> Composed:
+    """Return one statement, which is planned once, to delete all rows and to start all sequences again."""
+    deletes = (SQL("{0} AS (DELETE FROM {0})").format(Identifier(name)) for name in tables)
+    every = SQL(", ").join(deletes)
+    return SQL("WITH {} SELECT setval(seqrelid, seqstart, false) FROM pg_sequence").format(every)
