@@ -16,8 +16,6 @@ from pathlib import Path
 
 import asyncpg
 
-from mailing.database.engine import open_engine
-from mailing.database.migrations import migrate
 from mailing.process.ports import free_port
 
 URL = "MAILING_TEST_DATABASE_URL"  # names a PostgreSQL to use, instead of one that the tests start
@@ -125,6 +123,9 @@ async def create_database(server_url: str, name: str) -> str:
 
 
 async def apply_schema(url: str) -> None:
+    from mailing.database.engine import open_engine  # noqa: PLC0415 - workers of a parallel run start meanwhile
+    from mailing.database.migrations import migrate  # noqa: PLC0415 - as above
+
     async with open_engine(url, application="tests") as engine:
         await migrate(engine)
 
