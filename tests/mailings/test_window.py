@@ -5,7 +5,7 @@ The oracle of the sweeps reads the wall clock minute by minute (or second by sec
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from importlib.resources import files
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mailing.mailings.window import LocalWindow, is_open, next_window
@@ -223,7 +223,7 @@ def offset(zone: ZoneInfo, second: int) -> timedelta | None:
 
 def changes(zone: ZoneInfo, grid: range) -> list[range]:
     """Those steps of the grid over which the offset changes, each as its seconds from the old to the new offset."""
-    offsets = pairwise(offset(zone, second) for second in grid)
+    offsets = pairwise([datetime.fromtimestamp(second, zone).utcoffset() for second in grid])
     return [range(end - grid.step, end + 1) for end, (old, new) in zip(grid[1:], offsets, strict=True) if old != new]
 
 
@@ -321,18 +321,30 @@ class Case(NamedTuple):
     before: datetime
 
 
+UNITS = st.sampled_from([(timedelta(minutes=1), transitions), (SECOND, listed_transitions)])
+NAMES = st.deferred(lambda: st.sampled_from(distinct_zones()))
+BEFORE_OR_AT = st.booleans()
+EDGES = st.tuples(st.integers(-1440, 1440), st.integers(-1440, 1440))
+FRACTIONS = st.sampled_from([timedelta(microseconds=count) for count in (0, 1, 999_999)])
+SINCE, LENGTH = st.integers(-2160, 2160), st.integers(0, 2160)
+
+
+@cache
+def moments(listing: Callable[[str], list[int]], name: str) -> st.SearchStrategy[int]:
+    return st.sampled_from([Y2000, *listing(name)])
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Draw a window and instants within 1,440 and 2,160 units of a change of offset: with seconds, of all history."""
-    unit, listing = draw(st.sampled_from([(timedelta(minutes=1), transitions), (SECOND, listed_transitions)]))
-    name = draw(st.sampled_from(ZONES))
-    zone, at = zone_named(name), EPOCH + draw(st.sampled_from([Y2000, *listing(name)])) * SECOND
-    wall = datetime.combine(EPOCH, draw(st.sampled_from([at, at - unit])).astimezone(zone).time())
-    units = st.integers(-1440, 1440).map(lambda count: count * unit)
-    start, end = draw(st.tuples(units, units).filter(lambda edges: (edges[0] - edges[1]) % timedelta(days=1)))
-    fraction = draw(st.sampled_from([0, 1, 999_999])) * timedelta(microseconds=1)
-    not_before = at + draw(st.integers(-2160, 2160)) * unit + fraction
-    before = not_before + draw(st.integers(0, 2160)) * unit
+    unit, listing = draw(UNITS)
+    name = draw(NAMES)
+    zone, at = zone_named(name), EPOCH + draw(moments(listing, name)) * SECOND
+    wall = datetime.combine(EPOCH, (at - unit * draw(BEFORE_OR_AT)).astimezone(zone).time())
+    start, end = (edge * unit for edge in draw(EDGES))
+    assume((start - end) % timedelta(days=1))
+    not_before = at + draw(SINCE) * unit + draw(FRACTIONS)
+    before = not_before + draw(LENGTH) * unit
     return Case(unit, LocalWindow((wall + start).time(), (wall + end).time()), zone, not_before, before)
 
 
