@@ -27,6 +27,8 @@ from support.processes import becomes
 from support.provider_calls import REPORTING
 from support.users import made, signed_in
 
+pytestmark = pytest.mark.slow
+
 TROUBLE = {
     "receipt_undelivered": 0.2,
     "receipt_early": 0.3,

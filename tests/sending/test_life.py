@@ -7,6 +7,8 @@ import pytest
 
 from support.campaign import Campaign
 
+pytestmark = pytest.mark.slow
+
 
 def wall(instant: datetime) -> str:
     return f"{instant:%H:%M}"

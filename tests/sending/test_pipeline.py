@@ -11,6 +11,8 @@ from mailing.sending.send_loop import RECORD_EVERY_S
 from support.campaign import Campaign
 from support.query_plans import executed
 
+pytestmark = pytest.mark.slow
+
 PARTS = {
     "claim": "UPDATE message m SET\n        status = 'sending'",
     "record": "INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms",

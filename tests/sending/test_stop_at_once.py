@@ -2,8 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from mailing.settings import Settings
 from mailing.worker import run_worker
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_worker_stops_at_whatever_moment_of_its_start_it_is_asked_to(settings: Settings) -> None:
