@@ -16,10 +16,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
-FLAGS = (
-    *("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--renderer-process-limit=1"),
-    "--js-flags=--no-opt",  # no page lives long enough to gain what optimising its scripts costs
-)
+FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--renderer-process-limit=1")
 PASSWORD = "correct horse battery staple"
 SHOTS = os.environ.get("MAILING_TEST_SHOTS")  # a directory: every page examined is kept there as a picture
 WITHOUT = "no chromium is on PATH, so no page was rendered"
