@@ -9,13 +9,13 @@ class Counts(Struct):
     """Messages by status; `planned` is their sum."""
 
     planned: int
+    sent: int
     pending: int
     sending: int
-    sent: int
     failed: int
+    cancelled: int
     expired: int
     unknown: int
-    cancelled: int
 
 
 class Totals(Struct, frozen=True):
