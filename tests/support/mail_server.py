@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from email.parser import BytesHeaderParser
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +22,7 @@ USER, PASSWORD = "postman", "correct horse battery"
 class Received:
     sender: str
     recipients: list[str]
-    content: bytes
-
-    @cached_property
-    def message(self) -> EmailMessage:
-        message = message_from_bytes(self.content, policy=policy.default)
-        assert isinstance(message, EmailMessage)
-        return message
-
-    def header(self, name: str) -> str:
-        """Read it without the bodies, which takes most of the time."""
-        return str(BytesHeaderParser(policy=policy.default).parsebytes(self.content)[name])
+    message: EmailMessage
 
     def body(self, form: str) -> str:
         """Return the text of the form `plain` or `html`."""
@@ -57,12 +45,12 @@ class PostOffice:
 
     @property
     def subjects(self) -> list[str]:
-        return [mail.header("Subject") for mail in self.mails]
+        return [str(mail.message["Subject"]) for mail in self.mails]
 
     @property
     def days(self) -> list[str]:
         """Which days were reported, in the order of arrival."""
-        return [mail.header("Message-ID")[len("<report.") :][:10] for mail in self.mails]
+        return [str(mail.message["Message-ID"])[len("<report.") :][:10] for mail in self.mails]
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -87,7 +75,9 @@ class PostOffice:
         answer = self.data_answers.pop(0) if self.data_answers else "250 OK"
         if answer == DROP or answer.startswith("250"):
             assert isinstance(envelope.content, bytes)
-            self.mails.append(Received(str(envelope.mail_from), list(envelope.rcpt_tos), envelope.content))
+            message = message_from_bytes(envelope.content, policy=policy.default)
+            assert isinstance(message, EmailMessage)
+            self.mails.append(Received(str(envelope.mail_from), list(envelope.rcpt_tos), message))
         if answer == DROP:
             assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
