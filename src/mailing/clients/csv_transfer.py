@@ -10,7 +10,7 @@ reader must not hold one open. A client that changes meanwhile is exported as it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -24,7 +24,7 @@ from mailing.clients.csv_reader import CsvReader, RejectedField
 from mailing.clients.csv_validation import CHUNK_BYTES, RowValidator, run_in_thread
 from mailing.clients.import_repository import StoredRows, import_staged
 from mailing.clients.schemas import ClientOut, ImportCounts, ImportResult, RowError
-from mailing.clients.search import FIRST, Search, SearchCursor, SearchPage, search_clients
+from mailing.clients.search import clients_after
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import cause_of
@@ -131,11 +131,13 @@ async def _rechunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def export_clients(sessions: Sessions) -> AsyncIterator[bytes]:
     """Export all clients by id. Formulas are escaped for spreadsheets; the import removes the escape."""
     text = BYTE_ORDER_MARK + ",".join(COLUMNS) + "\r\n"
-    place: SearchCursor | None = FIRST
-    while place:
-        listed = await _page(sessions, place)
-        yield (text + csv_of(_row(each) for each in listed.clients)).encode()
-        text, place = "", listed.after
+    after = 0
+    while True:
+        clients = await _page(sessions, after=after)
+        yield (text + csv_of(_row(each) for each in clients)).encode()
+        if len(clients) < EXPORT_PAGE_SIZE:
+            return
+        text, after = "", clients[-1].id
 
 
 def _row(client: ClientOut) -> tuple[str, str, str | None, str, str]:
@@ -144,16 +146,16 @@ def _row(client: ClientOut) -> tuple[str, str, str | None, str, str]:
     return client.phone, client.operator_code, client.tag, client.timezone, opted_out
 
 
-async def _page(sessions: Sessions, place: SearchCursor) -> SearchPage:
+async def _page(sessions: Sessions, *, after: int) -> Sequence[ClientOut]:
     """Read a page. A running export survives a database that is away for some seconds; the first page is read once."""
-    for pause_s in RETRY_PAUSES_S if place != FIRST else ():
+    for pause_s in RETRY_PAUSES_S if after else ():
         try:
-            return await _read(sessions, place)
+            return await _read(sessions, after=after)
         except DATABASE_ERRORS:
             await asyncio.sleep(pause_s)
-    return await _read(sessions, place)
+    return await _read(sessions, after=after)
 
 
-async def _read(sessions: Sessions, place: SearchCursor) -> SearchPage:
+async def _read(sessions: Sessions, *, after: int) -> Sequence[ClientOut]:
     async with transaction(sessions) as session:
-        return await search_clients(session, Search(), place=place, limit=EXPORT_PAGE_SIZE)
+        return await clients_after(session, after, count=EXPORT_PAGE_SIZE)

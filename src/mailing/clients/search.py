@@ -15,7 +15,7 @@ from mailing.clients.phone import LENGTH
 from mailing.clients.schemas import ClientOut
 from mailing.database.engine import raw_connection
 from mailing.database.read_pool import ReadPool
-from mailing.database.rows import records_as
+from mailing.database.rows import all_as, records_as
 
 COLUMNS = ", ".join(ClientOut.__struct_fields__)
 
@@ -56,6 +56,15 @@ async def list_clients(reads: ReadPool, search: Search, *, after: int, limit: in
     """List up to `limit` clients and one more, by id."""
     statement, values = search_statement(search, place=SearchCursor(after), limit=limit)
     return records_as(ClientOut, await reads.rows(statement, *values))
+
+
+# By the primary key.
+_AFTER = text(f"SELECT {COLUMNS} FROM client WHERE id > :after ORDER BY id LIMIT :count")  # noqa: S608 - its own constant
+
+
+async def clients_after(session: AsyncSession, client_id: int, *, count: int) -> list[ClientOut]:
+    """Read a page of all clients, within a session."""
+    return all_as(ClientOut, await session.execute(_AFTER, {"after": client_id, "count": count}))
 
 
 async def search_clients(session: AsyncSession, search: Search, *, place: SearchCursor, limit: int) -> SearchPage:
