@@ -128,12 +128,14 @@ LEASE = timedelta(minutes=6)
 # After the first, second … failure: 1, 2, 4 … 32 minutes, then an hour.
 _PAUSE = "least(interval '1 min' * 2 ^ least({failures} - 1, 6), interval '1 h')"
 
+PROCESS_LOST = "the process that tried it was lost"
+
 # A claim. An attempt counts as failed until its outcome is recorded: a process may die while it renders the report.
 _CLAIMED = f"""
     lease_until = :until, attempts = report.attempts + 1,
     due_at = greatest(:until, CAST(:now AS timestamptz) + {_PAUSE.format(failures="(report.attempts + 1)")}),
     last_error = CASE WHEN report.lease_until IS NULL THEN report.last_error
-                      ELSE 'the process that tried it was lost' END
+                      ELSE CAST(:process_lost AS text) END
 """
 _OF_CLAIM = "report.day, report.zone, report.starts, report.ends, report.key, report.attempts, report.delivered_to"
 
@@ -170,7 +172,7 @@ async def claim_day(session: AsyncSession, period: Day, *, now: datetime) -> Cla
 
 
 async def _claim(session: AsyncSession, statement: TextClause, now: datetime, **values: object) -> Claim | None:
-    found = await session.execute(statement, values | {"now": now, "until": now + LEASE})
+    found = await session.execute(statement, values | {"now": now, "until": now + LEASE, "process_lost": PROCESS_LOST})
     row = found.mappings().one_or_none()
     return Claim(period_of(row), row["key"], row["attempts"], row["delivered_to"]) if row else None
 
