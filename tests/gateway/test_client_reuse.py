@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mailing.gateway import http_transport
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.reasons.codes import ReasonCode
 from support.gateway_calls import OK, PHONE, TEXT, Request, answering, calling, read_request, send
@@ -34,25 +35,50 @@ async def test_a_connection_closed_while_idle_is_not_used() -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_message() -> None:
-    written = asyncio.Event()
+@pytest.mark.parametrize("is_idle", [True, False], ids=["while idle", "while a turn is awaited"])
+async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_message(is_idle: bool) -> None:
+    unasked = asyncio.Event()
+    connections: list[list[int]] = []
 
-    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append([])
         while True:
-            await read_request(reader)
+            connections[-1].append((await read_request(reader)).message_id)
             writer.write(OK)
-            await asyncio.sleep(0.02)
-            writer.write(OK)
-            written.set()
+            if connections == [[1]]:
+                await unasked.wait()
+                writer.write(OK.replace(b"0}", b"7}"))
 
-    async with calling(twice) as client:
+    async def spoil() -> bool:
+        unasked.set()
+        await asyncio.sleep(0.05)  # until our side has read it
+        return True
+
+    async with calling(handler) as client:
         assert (await send(client, 1)).outcome is Outcome.accepted
-        await written.wait()
-        await asyncio.sleep(0.05)  # in the loop's next turn our side reads it, before any timer
-        second = await send(client, 2)
-        assert second.outcome is Outcome.not_sent
-        assert second.reason is ReasonCode.connection_spoiled
+        if is_idle:
+            await spoil()
+        second = await client.send(2, phone=PHONE, text=TEXT, time_left_s=60, before_send=spoil)
+        spoiled = Answer(Outcome.not_sent, reason=ReasonCode.connection_spoiled)
+        assert second == (Answer(Outcome.accepted, 200, 0) if is_idle else spoiled)
         assert (await send(client, 3)).outcome is Outcome.accepted
+    assert connections == [[1], [2, 3] if is_idle else [3]]
+
+
+async def test_an_idle_connection_is_closed_before_common_servers_close_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_transport, "IDLE_CONNECTION_S", 0.05)
+    ended = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        assert not await reader.read()
+        ended.set()
+
+    async with calling(handler) as client, asyncio.timeout(30):
+        assert (await send(client, 1)).outcome is Outcome.accepted
+        await ended.wait()
+        assert (await send(client, 2)).outcome is Outcome.accepted
 
 
 async def test_a_connection_lost_while_its_turn_is_awaited_is_not_sent() -> None:

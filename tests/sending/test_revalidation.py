@@ -38,7 +38,7 @@ class Held:
 
     @property
     def may_be_called(self) -> bool:
-        return self.revalidator.may_call(self.message, self.clock)
+        return self.revalidator.time_left_s(self.message, self.clock) > 0
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import ssl
+from collections import deque
 from typing import Final
 
 import aiohttp
@@ -20,6 +21,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
+from mailing.database.monotonic import ticks
 from mailing.gateway.providers.provider import Call
 from mailing.reasons.codes import Reason, ReasonCode
 
@@ -59,23 +61,54 @@ class HttpTransport:
     ) -> None:
         url = URL(base_url)
         self._target = aiohttp.ClientRequest(hdrs.METH_POST, url, loop=asyncio.get_running_loop())
-        self._connector = aiohttp.TCPConnector(
-            limit=concurrency, keepalive_timeout=IDLE_CONNECTION_S, ssl=certificates or True
-        )
+        self._connector = aiohttp.TCPConnector(limit=concurrency, ssl=certificates or True)
+        # The oldest first, each since when. The connector could keep them too, which costs a call 4 us more.
+        self._idle: deque[tuple[float, Connection]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._path = url.raw_path.rstrip("/")
         self._head = f" HTTP/1.1\r\nHost: {self._target.headers[hdrs.HOST]}\r\n{lines}Content-Length: "
 
     async def close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        for _, connection in self._idle:
+            connection.close()
         await self._connector.close()
 
     async def connect(self) -> "Exchange":
         """Raise one of TRANSPORT_ERRORS if there is no connection."""
-        return Exchange(await self._connector.connect(self._target, [], NO_TIMEOUT))
+        while self._idle:
+            since, connection = self._idle.pop()
+            if flaw_of(connection) is None and ticks() - since < IDLE_CONNECTION_S:
+                return Exchange(self, connection)
+            connection.close()
+        return Exchange(self, await self._connector.connect(self._target, [], NO_TIMEOUT))
+
+    def keep(self, connection: Connection) -> None:
+        """Keep it for another call, or close it after IDLE_CONNECTION_S."""
+        self._idle.append((ticks(), connection))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(IDLE_CONNECTION_S, self._close_idle)
+
+    def _close_idle(self) -> None:
+        now = ticks()
+        while self._idle and now - self._idle[0][0] >= IDLE_CONNECTION_S:
+            self._idle.popleft()[1].close()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(IDLE_CONNECTION_S, self._close_idle) if self._idle else None
 
     def post(self, call: Call) -> bytes:
         head = f"POST {self._path}{call.path}{self._head}{len(call.body)}\r\n".encode()
         return head + call.headers + b"\r\n" + call.body
+
+
+def flaw_of(connection: Connection) -> ReasonCode | None:
+    """Say why no request can be written to it. What a server says unasked would be read as the next answer."""
+    protocol = connection.protocol
+    if protocol is None or not protocol.is_connected():
+        return ReasonCode.connection_closed
+    return ReasonCode.connection_spoiled if protocol.should_close else None
 
 
 class Exchange:
@@ -84,18 +117,16 @@ class Exchange:
     `head` and `body` raise one of TRANSPORT_ERRORS.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, transport: HttpTransport, connection: Connection) -> None:
+        self._transport = transport
         self._connection = connection
         self._unused = True
         self._content: StreamReader | None = None
 
     def check(self) -> None:
         """Call right before the first byte. Raises NotWrittenError for a connection that can't be used any more."""
-        protocol = self._connection.protocol
-        if protocol is None or not protocol.is_connected():
-            raise NotWrittenError(ReasonCode.connection_closed)
-        if protocol.should_close:  # it would be read as the answer to this message
-            raise NotWrittenError(ReasonCode.connection_spoiled)
+        if flaw := flaw_of(self._connection):
+            raise NotWrittenError(flaw)
 
     def write(self, request: bytes) -> None:
         protocol, transport = self._endpoints()
@@ -123,8 +154,9 @@ class Exchange:
 
     def release(self) -> None:
         """Keep the connection for the next call if the whole answer was read or nothing was written; else close it."""
-        if self._unused or (self._content is not None and self._content.at_eof()):
-            self._connection.release()
+        is_answered = self._unused or (self._content is not None and self._content.at_eof())
+        if is_answered and flaw_of(self._connection) is None:
+            self._transport.keep(self._connection)
         else:
             self._connection.close()
 

@@ -30,9 +30,9 @@ class Attempt:
     async def make(self, text: str) -> Called | NotCalled:
         """Call the gateway once. NotCalled: withdrawn, too late, or sending is stopped, and not a byte was written."""
         message = self._message
-        if not self._revalidator.may_call(message, self._clock):
-            return NOT_CALLED
         time_left_s = self._revalidator.time_left_s(message, self._clock)
+        if not time_left_s:
+            return NOT_CALLED
         answer = await self._context.gateway.send(
             message.id,
             phone=message.phone,
@@ -66,4 +66,4 @@ class Attempt:
 
     def _begin(self) -> bool:
         self._started = self._context.ticks()
-        return self._revalidator.may_call(self._message, self._clock)
+        return self._revalidator.time_left_s(self._message, self._clock) > 0

@@ -28,6 +28,18 @@ class RetryContext(msgspec.Struct, frozen=True):
     next_window: Callable[[datetime], SendWindow]
 
 
+def accepted(message: ClaimedMessage) -> Transition:
+    """End the message as sent. An ended message keeps its `due_at`."""
+    return Transition(
+        status=MessageStatus.sent,
+        counted_attempts=message.counted_attempts + 1,
+        soft_refusals=message.soft_refusals,
+        maybe_accepted=message.maybe_accepted,
+        due_at=message.claimed_at,
+        closes_at=message.closes_at,
+    )
+
+
 def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, context: RetryContext) -> Transition:
     transition = replace(
         _unchanged(message, context.now),
@@ -37,7 +49,7 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, context
     )
     match answer.outcome:
         case Outcome.accepted:
-            return replace(transition, status=MessageStatus.sent)
+            return accepted(message)
         case Outcome.refused:
             return _ended(transition, MessageStatus.failed, answer.full_reason)
         case Outcome.soft_refusal if transition.soft_refusals >= MAX_SOFT_REFUSALS:

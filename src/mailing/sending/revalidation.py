@@ -44,24 +44,24 @@ class Revalidator:
         self._withdrawn.discard(message.id)
         self._context.flow_control.release(message.id)
 
-    def may_call(self, message: ClaimedMessage, clock: DatabaseClock) -> bool:
-        """Whether nothing has changed since the claim that forbids the call. `clock` was read with the claim.
+    def time_left_s(self, message: ClaimedMessage, clock: DatabaseClock) -> float:
+        """Return how long a call may take. 0: something has changed since the claim that forbids it, or it is too late.
 
-        A process that stood still finds every check older than MAX_CHECK_AGE_S, and rechecks before it goes on.
+        `clock` was read with the claim. A process that stood still finds every check older than MAX_CHECK_AGE_S, and
+        rechecks before it goes on.
         """
         now, latest = self._context.ticks(), self._latest_clock(clock)
         checked_at = latest.at if message.id in self._rechecked else clock.at
-        return (
+        left_s = latest.at_local(message.closes_at) - now
+        allowed = (
             message.id not in self._withdrawn
             and not self._context.stopping.is_set()
             and self._context.flow_control.may_call(probe=message.probe)
             and now - checked_at <= MAX_CHECK_AGE_S
             and clock.at + self._context.lease_s - RECORDING_S - now >= self._context.timeout_s
-            and latest.at_local(message.closes_at) - now >= MIN_CALL_S
+            and left_s >= MIN_CALL_S
         )
-
-    def time_left_s(self, message: ClaimedMessage, clock: DatabaseClock) -> float:
-        return self._latest_clock(clock).at_local(message.closes_at) - self._context.ticks()
+        return left_s if allowed else 0.0
 
     def _latest_clock(self, clock: DatabaseClock) -> DatabaseClock:
         return self._clock if self._clock and self._clock.at > clock.at else clock
