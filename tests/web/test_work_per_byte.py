@@ -55,7 +55,7 @@ NOISE_S = 0.002
 
 def assert_linear(work: Callable[[Any], object], made: Callable[[int], Any], size: int) -> None:
     few, many = made(size), made(FACTOR * size)
-    once = min(_timed(work, few) for _ in range(2))
+    once = min(_timed(work, few) for _ in range(4))
     often = 0.0
     assert any((often := _timed(work, many)) < MOST * once + NOISE_S for _ in range(4)), (
         f"{often:.4f} s for {FACTOR} times what takes {once:.4f} s"
