@@ -68,3 +68,9 @@ def test_asking_loads_nothing_else_of_the_product() -> None:
         loaded = {name for name in sys.modules if name.startswith(("mailing.", "sql"))}
         sys.exit(loaded != {"mailing.process", "mailing.process.heartbeat"})"""
     assert subprocess.run([sys.executable, "-c", source], check=False, timeout=60).returncode == 0  # noqa: S603 - our own program
+
+
+def test_a_worker_that_has_not_written_yet_is_not_asked(tmp_path: Path) -> None:
+    with heartbeat.beating():
+        (tmp_path / f"mailing-worker-{os.getppid()}.heartbeat").touch()
+        assert heartbeat.check() is None

@@ -43,10 +43,9 @@ def beating() -> Iterator[Callable[[], None]]:
 
 def check() -> str | None:
     """Return what is wrong in one sentence, or None."""
-    heartbeats = [path for path in Path(tempfile.gettempdir()).glob("mailing-worker-*.heartbeat") if _is_live(path)]
-    if not heartbeats:
+    silence_s = max(_silences_s(), default=None)
+    if silence_s is None:
         return "no worker runs here, or it cannot write to its temporary directory; see its log"
-    silence_s = max(map(_silence_s, heartbeats))
     return f"a worker has made no progress for {silence_s:.0f} s" if silence_s > MAX_SILENCE_S else None
 
 
@@ -78,8 +77,11 @@ def _is_live(path: Path) -> bool:
     return False
 
 
-def _silence_s(path: Path) -> float:
-    return time.monotonic() - float(path.read_text(encoding="ascii"))
+def _silences_s() -> Iterator[float]:
+    for path in Path(tempfile.gettempdir()).glob("mailing-worker-*.heartbeat"):
+        with suppress(FileNotFoundError, ValueError):  # its worker is just ending, or beginning
+            if _is_live(path):
+                yield time.monotonic() - float(path.read_text(encoding="ascii"))
 
 
 if __name__ == "__main__":
