@@ -19,6 +19,7 @@ from mailing.settings import Settings
 from support.api import Api, running_api
 from support.database import Database, open_database
 from support.loop_time import advance
+from support.processes import until
 from support.proxy import proxy
 
 pytestmark = pytest.mark.slow
@@ -59,6 +60,20 @@ async def test_connections_that_are_dead_without_knowing_it_are_replaced_before_
         assert await statuses(api, 5) == {201}
         await between.reset()
         assert await statuses(api, 5) == {201}
+
+
+async def test_a_connection_that_the_server_has_closed_is_replaced_though_it_was_used_a_moment_ago(
+    database_url: str,
+) -> None:
+    async with open_database(database_url) as db:
+        connections.spare_pings(db.engine, within_s=PATIENCE_S)
+        async with db.engine.connect() as used:
+            driver: Any = (await used.get_raw_connection()).driver_connection
+        server = await asyncpg.connect(database_url)
+        await server.execute("SELECT pg_terminate_backend($1)", driver.get_server_pid())
+        await server.close()
+        await until(driver.is_closed)
+        assert await db.value("SELECT 1") == 1
 
 
 async def test_a_database_that_vanished_is_answered_503_and_the_pool_is_good_when_it_is_back(

@@ -87,7 +87,9 @@ async def test_a_scheduled_mailing_is_planned_at_its_new_start(db: Database, api
     job, start = await db.newest_job(), in_hours(3)
     assert (await api.patch(f"/mailings/{found['id']}/", json={"starts_at": start})).json()["status"] == "scheduled"
     assert await db.jobs(after=job) == [("plan_mailing", found["id"], instant(start))]
-    assert (await db.mailing(found["id"]))["plan_revision"] == 1, "there is no plan yet to fall behind"
+    assert (await db.mailing(found["id"]))["plan_revision"] == 1, (
+        "nothing is planned yet, so the edit makes no new plan"
+    )
 
 
 async def test_a_scheduled_mailing_whose_start_is_moved_into_the_past_starts(db: Database, api: Api) -> None:

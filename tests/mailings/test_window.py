@@ -59,7 +59,7 @@ a day opens at its local start and closes at its local end
     09:00-21:00 Europe/Moscow 2026-06-01 2026-06-03 = 06-01 06:00 > 06-01 18:00, 06-02 06:00 > 06-02 18:00
 an instant at the end waits for the next day
     09:00-21:00 Europe/Moscow 2026-06-01T18 2026-06-02T12 = 06-02 06:00 > 06-02 12:00
-without an opening before the end there is no window
+a mailing that ends before the next start has no window
     09:00-21:00 Europe/Moscow 2026-06-01T18 2026-06-02T06 =
 a window over midnight is one span a night
     21:00-06:00 Asia/Kathmandu 2026-01-01T03 2026-01-03 = 01-01 15:15 > 01-02 00:15, 01-02 15:15 > 01-03 00:00

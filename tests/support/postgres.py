@@ -53,7 +53,7 @@ def memory() -> Path | None:
 class Cluster:
     """A PostgreSQL of our own, on TCP, because some tests put a proxy before it. Its address outlives restarts.
 
-    `initialise` makes its files; `run` runs a program of PostgreSQL as the user whom the cluster belongs to.
+    `initialise` creates its files. `run` runs a program of PostgreSQL as the cluster's owner.
     """
 
     kind: str

@@ -165,15 +165,18 @@ _ANSWERED, _RETURNED_AT = "answered", "returned_at"
 
 
 def spare_pings(engine: AsyncEngine, *, within_s: float) -> None:
-    """Don't ping connections that were used in the last `within_s`. For work that is tried again if its connection is
-    dead: where the event loop is busy, a round trip takes as long as two of its turns.
+    """Don't ping connections that were used in the last `within_s`, unless the server has closed them since.
+
+    For work that is tried again if its connection is dead. Where the event loop is busy, a round trip takes two of its
+    turns.
     """
     event.listen(engine.sync_engine, "checkout", partial(_trust_recent, within_s), insert=True)
     event.listen(engine.sync_engine, "checkin", _note_return)
 
 
-def _trust_recent(within_s: float, _connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-    if ticks() - record.info.get(_RETURNED_AT, float("-inf")) < within_s:
+def _trust_recent(within_s: float, connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    is_recent = ticks() - record.info.get(_RETURNED_AT, float("-inf")) < within_s
+    if is_recent and not connection.driver_connection.is_closed():
         record.info[_ANSWERED] = True
 
 

@@ -92,11 +92,12 @@ class HttpTransport:
             self._timer = asyncio.get_running_loop().call_later(IDLE_CONNECTION_S, self._close_idle)
 
     def _close_idle(self) -> None:
-        now = ticks()
-        while self._idle and now - self._idle[0][0] >= IDLE_CONNECTION_S:
+        too_old = ticks() - IDLE_CONNECTION_S
+        while self._idle and self._idle[0][0] <= too_old:
             self._idle.popleft()[1].close()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(IDLE_CONNECTION_S, self._close_idle) if self._idle else None
+        self._timer = None
+        if self._idle:
+            self._timer = asyncio.get_running_loop().call_later(self._idle[0][0] - too_old, self._close_idle)
 
     def post(self, call: Call) -> bytes:
         head = f"POST {self._path}{call.path}{self._head}{len(call.body)}\r\n".encode()
@@ -154,8 +155,8 @@ class Exchange:
 
     def release(self) -> None:
         """Keep the connection for the next call if the whole answer was read or nothing was written; else close it."""
-        is_answered = self._unused or (self._content is not None and self._content.at_eof())
-        if is_answered and flaw_of(self._connection) is None:
+        is_at_rest = self._unused or (self._content is not None and self._content.at_eof())
+        if is_at_rest and flaw_of(self._connection) is None:
             self._transport.keep(self._connection)
         else:
             self._connection.close()

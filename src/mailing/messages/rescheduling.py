@@ -39,7 +39,7 @@ async def timezones_of_closed(session: AsyncSession, mailing_id: int, count: int
     return list((await session.execute(_CLOSED_TIMEZONES, {"mailing_id": mailing_id, "count": count})).scalars())
 
 
-# The values of `window_columns`, as rows.
+# The values of `window_columns`, as rows `o`.
 WINDOWS = """
     unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
            CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))

@@ -156,6 +156,11 @@ _RECORD = text(f"""
 _LOCK_PLAN = text("SELECT id FROM mailing WHERE id = :mailing_id FOR SHARE SKIP LOCKED")
 
 
+def needs_transaction(results: Sequence[CallResult]) -> bool:
+    """Whether `record` must lock the plan. If not, it is one statement, which may commit by itself."""
+    return any(result.transition.by_plan for result in results)
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """How many messages changed, and the ids of those that were locked: their results are not recorded.
 
@@ -171,7 +176,7 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
     transitions = [result.transition for result in results]
     calls = [result.call if isinstance(result.call, Called) else None for result in results]
     answers = [call.answer.full_reason if call else None for call in calls]
-    if any(transition.by_plan for transition in transitions):
+    if needs_transaction(results):
         plan = await session.execute(_LOCK_PLAN, {"mailing_id": mailing_id})
         if plan.first() is None:
             return Recorded(0, [result.message.id for result in results])

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from mailing import failpoints
 from mailing.database.engine import Sessions, autocommit, transaction
 from mailing.database.errors import DATABASE_ERRORS, sqlstate, transient
-from mailing.messages.results import Called, CallResult, Recorded, park, record
+from mailing.messages.results import Called, CallResult, Recorded, needs_transaction, park, record
 from mailing.observability import failures, tracing
 from mailing.observability.counters import STALE_RESULTS, WorkerCounters
 from mailing.observability.log import get, increment
@@ -123,8 +123,8 @@ class ResultRecorder:
     async def _store(self, plan: PlanVersion, batch: Sequence[CallResult]) -> Recorded:
         with tracing.step("record") as span:
             span.set(messages=len(batch))
-            is_ended_by_plan = any(result.transition.by_plan for result in batch)
-            async with (transaction if is_ended_by_plan else autocommit)(self._sessions) as session:
+            opened = transaction if needs_transaction(batch) else autocommit
+            async with opened(self._sessions) as session:
                 recorded = await record(session, batch, mailing_id=plan.mailing_id, revision=plan.revision)
         failpoints.hit("record.after")
         stored = len(batch) - len(recorded.locked)

@@ -30,14 +30,8 @@ class RetryContext(msgspec.Struct, frozen=True):
 
 def accepted(message: ClaimedMessage) -> Transition:
     """End the message as sent. An ended message keeps its `due_at`."""
-    return Transition(
-        status=MessageStatus.sent,
-        counted_attempts=message.counted_attempts + 1,
-        soft_refusals=message.soft_refusals,
-        maybe_accepted=message.maybe_accepted,
-        due_at=message.claimed_at,
-        closes_at=message.closes_at,
-    )
+    unchanged = _unchanged(message, message.claimed_at)
+    return replace(unchanged, status=MessageStatus.sent, counted_attempts=message.counted_attempts + 1)
 
 
 def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, context: RetryContext) -> Transition:
