@@ -6,7 +6,6 @@ the catalog, compiles the triggers and answers what the driver asks about types.
 
 import asyncio
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +17,7 @@ from psycopg.sql import SQL, Composed, Identifier
 from support.postgres import url_of
 
 PREFIX = "test_"
-MAX_IDLE = 4  # connections with the same arguments
+MAX_IDLE = 12  # connections of this process, all of which the server counts
 
 # What a test may change beside rows: the schema, grants, settings, and the statistics of ANALYZE
 _CATALOG = """
@@ -45,7 +44,7 @@ _END_OTHERS = """
 """
 
 _connect = asyncpg.connect
-_idle: defaultdict[str, list["KeptConnection"]] = defaultdict(list)  # by their arguments
+_idle: list["KeptConnection"] = []  # the last used at the end
 
 
 class KeptConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
@@ -54,14 +53,15 @@ class KeptConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no
     arguments = ""
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own parameter
-        idle = _idle[self.arguments]
-        if self in idle:
+        if self in _idle:
             return
-        if self.is_closed() or len(idle) >= MAX_IDLE:
+        if self.is_closed():
             await super().close(timeout=timeout)
-        else:
-            await self.reset(timeout=timeout)
-            idle.append(self)
+            return
+        await self.reset(timeout=timeout)
+        _idle.append(self)
+        if len(_idle) > MAX_IDLE:
+            _idle.pop(0).terminate()
 
 
 @contextmanager
@@ -82,8 +82,9 @@ async def connect(
     key = repr((dsn, sorted(arguments.items())))
     if PREFIX not in key or asyncio.get_running_loop() is not loop:
         return await _connect(dsn, **arguments)
-    while _idle[key]:
-        if not (kept := _idle[key].pop()).is_closed():
+    for kept in [each for each in reversed(_idle) if each.arguments == key]:
+        _idle.remove(kept)
+        if not kept.is_closed():
             return kept
     connection = await _connect(dsn, **arguments, connection_class=KeptConnection)
     connection.arguments = key
@@ -92,7 +93,7 @@ async def connect(
 
 def end_idle_connections() -> None:
     """Let the next connections be new ones, as after a change of settings that a connection takes when it begins."""
-    for connection in (each for kept in _idle.values() for each in kept):
+    for connection in _idle:
         connection.terminate()
     _idle.clear()
 
@@ -123,7 +124,7 @@ class DatabaseCopy:
         try:
             if self._state_of_catalog() != self._catalog:
                 return False
-            kept = [each.get_server_pid() for kept in _idle.values() for each in kept]
+            kept = [each.get_server_pid() for each in _idle]
             with self._own.transaction():
                 if self._own.execute(_END_OTHERS, [kept]).rowcount:
                     self._own.execute(self._lock)  # wait for what they were committing

@@ -21,7 +21,7 @@ from mailing.process.ports import free_port
 URL = "MAILING_TEST_DATABASE_URL"  # names a PostgreSQL to use, instead of one that the tests start
 MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108 - Linux's own; a container's has 64 MB as a rule
 WITHOUT_TLS = "sslmode=disable"  # asyncpg would make a TLS context for each connection, in 1 ms
-TUNING = ("fsync=off", "full_page_writes=off", "synchronous_commit=on", "max_connections=200", "shared_buffers=128MB")
+TUNING = ("fsync=off", "full_page_writes=off", "synchronous_commit=on", "max_connections=300", "shared_buffers=128MB")
 
 
 @dataclass(frozen=True)
