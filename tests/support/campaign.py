@@ -23,6 +23,18 @@ from support.processes import until
 from support.roles import url_as
 
 PATIENCE_S = 60.0  # a worker process may take half of it to start on a busy machine
+# What the database holds when that was not enough
+STATE = """
+    SELECT jsonb_build_object(
+        'mailing', (SELECT jsonb_agg(jsonb_build_array(id, status, plan_revision, planned_revision) ORDER BY id)
+                    FROM mailing),
+        'message', (SELECT jsonb_object_agg(status, found) FROM (
+                        SELECT status, count(*) AS found FROM message GROUP BY status) AS m),
+        'job', (SELECT jsonb_agg(jsonb_build_array(task_name, status, scheduled_at, args)) FROM (
+                    SELECT * FROM procrastinate_jobs ORDER BY id LIMIT 20) AS j),
+        'gateway', (SELECT to_jsonb(w) FROM gateway w),
+        'connection', (SELECT jsonb_object_agg(application_name, found) FROM (
+                           SELECT application_name, count(*) AS found FROM pg_stat_activity GROUP BY 1) AS c))"""
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,11 @@ class ApiCaller:
         return await self.counts(mailing_id)
 
     async def until(self, holds: Callable[[], Awaitable[object]]) -> None:
-        await until(holds, seconds=PATIENCE_S, every_s=0.05)
+        try:
+            await until(holds, seconds=PATIENCE_S, every_s=0.05)
+        except AssertionError as late:
+            late.add_note(str(await self.db.value(STATE)))
+            raise
 
     async def until_found(self, sql: str, **values: object) -> None:
         """Wait until the statement returns a row."""

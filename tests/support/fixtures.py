@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _plain_log() -> None:
+    """A command that was run in this process has configured the log for itself."""
     log_plainly()
 
 

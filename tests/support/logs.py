@@ -16,7 +16,11 @@ Lines = Callable[..., list[dict[str, Any]]]
 
 
 def log_plainly() -> None:
-    """Log as structlog does by default, but without rich: with it, a traceback took 0.1 to 1 s of processor time."""
+    """Log as structlog does by default, but without rich: with it, a traceback took 0.1 to 1 s of processor time.
+
+    Libraries log to what stderr is at the time, warnings and above.
+    """
+    logging.getLogger().handlers = []
     structlog.reset_defaults()
     *processors, _ = structlog.get_config()["processors"]
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -27,7 +31,7 @@ def log_plainly() -> None:
 def logged(settings: Settings) -> Iterator[Lines]:
     """As JSON, from debug on; what it yields gives the lines of one event, or all."""
     root, written = logging.getLogger(), io.StringIO()
-    handlers, level = root.handlers, root.level
+    level = root.level
     with redirect_stderr(written):
         log.configure(level="debug", style="json", secrets=secrets_of(settings))
 
@@ -38,5 +42,5 @@ def logged(settings: Settings) -> Iterator[Lines]:
     try:
         yield read
     finally:
-        root.handlers, root.level = handlers, level
+        root.level = level
         log_plainly()
