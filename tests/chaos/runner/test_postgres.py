@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from chaos.runner.postgres import Database, database
+from mailing.database.connections import DRIVER_ERRORS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -22,7 +23,7 @@ async def test_what_was_committed_is_there_at_the_same_address_after_an_immediat
     async with own.connection() as before:
         await before.execute("INSERT INTO client (phone, operator_code, timezone) VALUES ('79161234567', '916', 'UTC')")
         await asyncio.to_thread(own.restart_immediately)
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        with pytest.raises(DRIVER_ERRORS):
             await before.fetchval("SELECT 1")
     async with own.connection() as after:
         assert await after.fetchval("SELECT count(*) FROM client") == 1
@@ -33,7 +34,7 @@ async def test_every_connection_but_the_observers_is_terminated(own: Database) -
     async with own.connection() as observer:
         assert await own.terminate_backends() == 1
         assert await observer.fetchval("SELECT 1") == 1
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises(DRIVER_ERRORS):
         await product.fetchval("SELECT 1")
 
 
