@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from chaos.runner.campaign import Campaign
 from chaos.runner.environment import Site
+from chaos.runner.freezes import Freezes
 from chaos.runner.observer import Observer
 from chaos.runner.timeline import ANY_WORKER, Event, Kind, Scale
 
@@ -47,6 +48,7 @@ class Player:
         self.seen = seen
         self.scale = scale
         self._beside: set[asyncio.Task[None]] = set()
+        self._freezing = Freezes(here.processes, scale.workers)
         self._freezes: list[asyncio.Task[None]] = []
         self._people: list[asyncio.Task[None]] = []
         self._orders: dict[int, Event] = {}
@@ -130,13 +132,8 @@ class Player:
             patience_s *= 2
 
     async def _freeze(self, event: Event) -> None:
-        worker = self.here.processes[event.target]
-        pid = await worker.signal_soon(signal.SIGSTOP)
-        begun = datetime.now(UTC)
-        await asyncio.sleep(event.seconds)
-        if worker.pid == pid:
-            worker.signal(signal.SIGCONT)
-        self.happened.append(Happened(event, begun, datetime.now(UTC)))
+        begun, ended = await self._freezing.freeze(event.target, event.seconds)
+        self.happened.append(Happened(event, begun, ended))
 
     async def _disturb(self, event: Event) -> None:
         """Break the network between the first worker and PostgreSQL."""

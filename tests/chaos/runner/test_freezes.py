@@ -1,0 +1,30 @@
+"""Freezes that would overlap follow each other where no worker would be left."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from chaos.runner.freezes import Freezes
+from chaos.runner.launcher import Life
+from chaos.runner.supervisor import processes
+from mailing.settings import Settings
+from support.processes import running
+
+
+@pytest.mark.parametrize(("workers", "overlap"), [(2, False), (3, True)])
+async def test_one_worker_is_left_running(tmp_path: Path, workers: int, overlap: bool) -> None:
+    async with processes(tmp_path, _asleep) as own:
+        freezes = Freezes(own, workers)
+        names = [own.start(f"worker-{number}", [], Settings()).name for number in range(workers)]
+        first, second = sorted(await asyncio.gather(*(freezes.freeze(name, 0.5) for name in names[:2])))
+    assert (second[0] < first[1]) == overlap
+
+
+@asynccontextmanager
+async def _asleep(_arguments: Sequence[str], env: Mapping[str, str], _log: Path) -> AsyncIterator[Life]:
+    async with running("sleep", "600", end=signal.SIGKILL, env=env) as process:
+        yield Life(process, lambda _order: None)
