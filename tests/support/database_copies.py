@@ -19,7 +19,7 @@ from support.postgres import url_of
 PREFIX = "test_"
 MAX_IDLE = 12  # connections of this process, all of which the server counts
 
-# What a test may change beside rows: the schema, grants, settings, and the statistics of ANALYZE
+# What a test may change beside rows: the schema, grants, settings, and the statistics of ANALYZE and VACUUM
 _CATALOG = """
     SELECT array[
         (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_namespace WHERE nspname !~ '^pg_'),
@@ -31,8 +31,8 @@ _CATALOG = """
         (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_statistic WHERE starelid >= 16384),
         (SELECT row(count(*), max(xmin::text::bigint))::text FROM pg_db_role_setting
             WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())),
-        (SELECT string_agg(concat(oid, relname, relowner, relacl, reloptions), '' ORDER BY oid)
-            FROM pg_class WHERE oid >= 16384)
+        (SELECT string_agg(concat(oid, relname, relowner, relacl, reloptions, CASE relkind WHEN 'r' THEN reltuples END),
+                '' ORDER BY oid) FROM pg_class WHERE oid >= 16384)
     ]
 """
 _TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"

@@ -22,6 +22,8 @@ URL = "MAILING_TEST_DATABASE_URL"  # names a PostgreSQL to use, instead of one t
 MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108 - Linux's own; a container's has 64 MB as a rule
 WITHOUT_TLS = "sslmode=disable"  # asyncpg would make a TLS context for each connection, in 1 ms
 TUNING = ("fsync=off", "full_page_writes=off", "synchronous_commit=on", "max_connections=300", "shared_buffers=128MB")
+# With it, VACUUM counts no row where an earlier test left none, and PostgreSQL plans for that: 40 s for 3,000 rows.
+OF_TESTS = (*TUNING, "autovacuum=off")
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _own_server(cluster: Cluster) -> PostgresServer:
 
     def start() -> None:
         cluster.initialise()
-        own.enter_context(running(cluster))
+        own.enter_context(running(cluster, OF_TESTS))
 
     return PostgresServer(cluster.kind, f"{cluster.url}?{WITHOUT_TLS}", start, own.close)
 
@@ -171,7 +173,7 @@ def _container() -> PostgresServer | None:
             engine.ping()
     except (DockerException, RequestException):
         return None
-    container = PostgresContainer("postgres:17").with_command(["postgres", *(f"-c{option}" for option in TUNING)])
+    container = PostgresContainer("postgres:17").with_command(["postgres", *(f"-c{option}" for option in OF_TESTS)])
     container.with_env("LANG", "C.UTF-8").start()
     return PostgresServer("testcontainers", container.get_connection_url(driver=None), _nothing, container.stop)
 
