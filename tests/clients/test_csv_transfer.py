@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients import csv_transfer, csv_validation
 from mailing.clients.csv_reader import CsvReader, ParsedRow
@@ -114,6 +115,24 @@ async def test_two_imports_of_the_same_phones_in_opposite_order_do_not_hinder_ea
     results = await asyncio.gather(*(imported(db, file) for file in again))
     assert [result.updated for result in results] == [3000, 3000]
     assert len({fields[1] for fields in (await stored(db)).values()}) == 1
+
+
+async def test_known_clients_are_read_a_few_times_whatever_the_statistics_say(db: Database) -> None:
+    """After everything was deleted, the planner takes the table for empty until it is analysed."""
+    await db.run("UPDATE pg_class SET relpages = 1000, reltuples = 0 WHERE oid = 'client'::regclass")
+    lines = "".join(f"7916{n:07d},{{tag}},UTC\n" for n in range(1500))
+    file = "phone,tag,timezone\n" + lines
+
+    async def update(session: AsyncSession) -> None:
+        await csv_transfer.import_clients(session, in_pieces(file.format(tag="new").encode()), by="tests")
+        await session.execute(text("SELECT pg_stat_force_next_flush()"))
+
+    await imported(db, file.format(tag="old"))
+    await db.commit(update)
+    read = await db.value("""
+        SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'client')
+            + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'client')""")
+    assert 1500 <= read < 100 * 1500, "a nested loop reads 1500 * 1500"
 
 
 async def test_a_file_is_judged_beside_the_event_loop(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
