@@ -13,6 +13,7 @@ from mailing.timezones import known_zone
 LEASE_S = 60.0
 SWEPT_AFTER_S = 30.0  # a lease that ran out, at most
 RECORDED_WITHIN_S = 2.0  # the result of a call, at most; a worker may be frozen until then
+DECIDED_WITHIN_S = 6.0  # since the transaction began: a worker stands still for 5 s, and waits for a move for 1 s
 
 
 def ended(case: Case) -> Iterator[Violation]:
@@ -91,7 +92,8 @@ def expired_in_time(case: Case) -> Iterator[Violation]:
 
 def _expired_too_soon(case: Case, message: Message, mailing: Mailing) -> Iterator[Violation]:
     """Judged when it expired or, where an edit came later, while that was planned: a plan takes back what had ended.
-    A client that moves afterwards takes back nothing.
+    A client that moves afterwards takes back nothing. But `finished_at` is when the transaction began, and a plan or a
+    settle job waits in it for moves under way: it may have met one that was asked for later.
     """
     versions = case.traits.get(message.client_id)
     if mailing.planned_at is None or message.finished_at is None or versions is None:
@@ -100,7 +102,7 @@ def _expired_too_soon(case: Case, message: Message, mailing: Mailing) -> Iterato
         return
     since = max(message.finished_at, mailing.planned_at)
     begun = max(message.finished_at, planning_begins(case, mailing)) if since > message.finished_at else since
-    zones = {each.value.timezone for each in versions if each.since <= since and each.until >= begun}
+    zones = {each.value.timezone for each in versions if each.since <= since + DECIDED_WITHIN_S and each.until >= begun}
     if zones and all(_opens_again(mailing.terms, zone, since + case.evidence.retry_max_s) for zone in zones):
         left_s = mailing.terms.ends_at - since
         yield Violation(

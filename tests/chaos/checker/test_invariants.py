@@ -279,6 +279,16 @@ def test_a_message_expires_by_the_hours_of_where_its_client_was_then() -> None:
     assert broken(replace(evidence, actions=[changed(499.5, timezone="Asia/Tokyo")])) == []
 
 
+def test_a_message_that_expired_may_have_met_a_move_asked_for_after_its_transaction_had_begun() -> None:
+    """It waits for the move to commit, and `finished_at` is when it began."""
+    evidence = replace(EXPIRED, mailings=with_hours("13:00", "14:30"))
+    for planned_at in (T, T + 501):
+        planned = [replace(mailing, planned_at=planned_at) for mailing in evidence.mailings]
+        met = replace(evidence, mailings=planned, actions=[changed(502, timezone="Asia/Tokyo")])
+        assert broken(met) == []
+        assert broken(replace(met, actions=[changed(510, timezone="Asia/Tokyo")])) == ["I11"]
+
+
 def test_what_expired_before_an_edit_is_judged_by_the_edit() -> None:
     longer = replace(MAILING, planned_at=T + 600)
     assert broken(replace(EXPIRED, mailings=[longer])) == ["I11"]
