@@ -12,7 +12,7 @@ from chaos.runner.freezes import Freezes
 from chaos.runner.launcher import Life
 from chaos.runner.supervisor import processes
 from mailing.settings import Settings
-from support.processes import running
+from support.processes import running, until
 
 
 @pytest.mark.parametrize(("workers", "overlap"), [(2, False), (3, True)])
@@ -20,6 +20,7 @@ async def test_one_worker_is_left_running(tmp_path: Path, workers: int, overlap:
     async with processes(tmp_path, _asleep) as own:
         freezes = Freezes(own, workers)
         names = [own.start(f"worker-{number}", [], Settings()).name for number in range(workers)]
+        await until(lambda: all(own[name].pid for name in names))
         first, second = sorted(await asyncio.gather(*(freezes.freeze(name, 0.5) for name in names[:2])))
     assert (second[0] < first[1]) == overlap
 
