@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -47,7 +46,7 @@ def once_read(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[None]
     monkeypatch.setattr(finalize, "database_now", now)
 
 
-async def replan(db: Database, mailing_id: int, **changes: Any) -> None:  # noqa: ANN401 - fields of an edit
+async def replan(db: Database, mailing_id: int, **changes: datetime | None) -> None:
     await db.commit(edit, mailing_id, changes, by="test")
     await plan_mailing(db.sessions, mailing_id)
 

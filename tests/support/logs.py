@@ -18,7 +18,7 @@ Lines = Callable[..., list[dict[str, Any]]]
 def log_plainly() -> None:
     """Log as structlog does by default, but without rich: with it, a traceback took 0.1 to 1 s of processor time.
 
-    Libraries log to what stderr is at the time, warnings and above.
+    The log of libraries is left to pytest.
     """
     logging.getLogger().handlers = []
     structlog.reset_defaults()

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from chaos.checker.deeds import Deed, Subject, act
 from chaos.checker.facts import Action
 from chaos.runner.environment import Site
+from mailing.database.connections import DRIVER_ERRORS
 
 PATIENCE_S: Final = 120
 AGAIN_S: Final = 0.2
@@ -98,7 +99,7 @@ class People:
                     async with self._here.database.connection() as connection:
                         rows: list[asyncpg.Record] = await connection.fetch(statement, *values)
                         return rows
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                except DRIVER_ERRORS:
                     await asyncio.sleep(AGAIN_S)
 
     async def _insist(self, method: str, path: str, **content: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own

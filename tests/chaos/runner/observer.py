@@ -13,11 +13,12 @@ from msgspec import Struct, field
 
 from chaos.runner.environment import KEY, Site
 from chaos.runner.load import Latencies, load
+from mailing.database.connections import DRIVER_ERRORS
 
 LOOK_EVERY_S: Final = 1.0
 SLICE_S: Final = 5.0
 API_RATE: Final = 10.0
-TROUBLE: Final = (httpx.TransportError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+TROUBLE: Final = (httpx.TransportError, *DRIVER_ERRORS, TimeoutError)
 OLDEST_IDLE_S: Final = """
     SELECT max(extract(epoch FROM clock_timestamp() - state_change)) FROM pg_stat_activity
     WHERE datname = current_database() AND state LIKE 'idle in transaction%'"""
