@@ -5,10 +5,6 @@
 - The pool pings a connection at checkout. `ReadPool` does not ping, because it can repeat its reads, nor does a pool
   with `spare_pings` a connection that has just answered.
 - asyncpg gives up a statement a little later than the server would, so that it only happens on a dead connection.
-
-Connections also have the same settings on every server: `pins` is the first statement on each connection of either
-driver. They are not startup parameters, because PgBouncer refuses or drops those. In its transaction mode nothing can
-be set for a connection: there the role must have the settings, and `requirements` checks that.
 """
 
 import asyncio
@@ -25,7 +21,6 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mailing.database.address import Address
 from mailing.database.monotonic import ticks
 
 T = TypeVar("T")
@@ -49,95 +44,6 @@ _TCP_OPTIONS = {
     "TCP_KEEPCNT": KEEPALIVE["count"],
     "TCP_USER_TIMEOUT": UNACKED_TIMEOUT_S * 1000,
 }
-
-
-# Settings that correctness needs, whatever `ALTER ROLE … SET`, `ALTER DATABASE … SET` or postgresql.conf say. Names
-# that an older server does not know are skipped.
-_PINNED = {
-    "default_transaction_isolation": "read committed",  # guarded UPDATEs re-evaluate a changed row
-    "default_transaction_deferrable": "off",
-    "client_encoding": "UTF8",
-    "DateStyle": "ISO, MDY",  # psycopg parses no other
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "array_nulls": "on",
-    "standard_conforming_strings": "on",
-    "transform_null_equals": "off",
-    "lock_timeout": "0",  # `statement_timeout` includes the wait (decision 9)
-    "transaction_timeout": "0",  # a plan or an import may take long
-    "idle_session_timeout": "0",  # pools hold idle connections on purpose
-    "exit_on_error": "off",
-    "jit": "off",  # no statement runs long enough: compiling took 0.2 of the sweep's 0.25 s
-    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
-    "tcp_user_timeout": f"{UNACKED_TIMEOUT_S}s",
-    "tcp_keepalives_idle": f"{KEEPALIVE['idle']}s",
-    "tcp_keepalives_interval": f"{KEEPALIVE['interval']}s",
-    "tcp_keepalives_count": str(KEEPALIVE["count"]),
-}
-
-# `off` and `local` may lose what was acknowledged, so they become `on`. `remote_write` and `remote_apply` are kept.
-_DURABLE = """
-    SELECT pg_catalog.set_config('synchronous_commit', CASE
-        WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
-        ELSE pg_catalog.current_setting('synchronous_commit') END, false)"""
-
-# Counters and transitions depend on triggers. Only a superuser may change this back; another user gets an error here.
-_TRIGGERED = """
-    SELECT pg_catalog.set_config('session_replication_role', 'origin', false)
-    WHERE pg_catalog.current_setting('session_replication_role') <> 'origin'"""
-
-# The schema with our tables: `public`, or the one where the role's search_path put them when they were created.
-_SCHEMA = """
-    SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(coalesce((
-        SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relname = 'mailing_counts' AND c.relkind = 'r' AND EXISTS (
-            SELECT FROM pg_catalog.pg_class v WHERE v.relnamespace = n.oid AND v.relname = 'alembic_version')
-        ORDER BY pg_catalog.array_position(pg_catalog.current_schemas(false), n.nspname), n.nspname <> 'public',
-            n.nspname LIMIT 1), 'public')), false)"""
-
-
-_REQUIRED = (
-    *("default_transaction_isolation", "default_transaction_deferrable", "DateStyle", "IntervalStyle", "TimeZone"),
-    *("bytea_output", "array_nulls", "standard_conforming_strings", "transform_null_equals", "lock_timeout"),
-    *("transaction_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout"),
-)
-
-
-def set_up_of(address: Address, *, limit_s: float) -> str:
-    """Return the first statements of a new connection of either driver."""
-    return requirements(limit_s) if address.is_pooled else pins(limit_s)
-
-
-def requirements(limit_s: float) -> str:
-    """Return a statement that fails with what to do, unless the role has the settings that `pins` would set."""
-    values = ", ".join(f"('{name}', '{_PINNED[name]}')" for name in _REQUIRED)
-    return f"""DO $$ DECLARE needed text; BEGIN
-        SELECT pg_catalog.string_agg(pg_catalog.format('ALTER ROLE %I SET %s = %L;', current_user, name, value), ' ')
-        INTO needed FROM (VALUES {values}) AS required (name, value)
-        WHERE pg_catalog.current_setting(name, true) <> value;
-        IF pg_catalog.current_setting('statement_timeout') = '0' THEN
-            needed := pg_catalog.concat(needed,
-                pg_catalog.format(' ALTER ROLE %I SET statement_timeout = ''{limit_s:.0f}s'';', current_user));
-        END IF;
-        IF pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') THEN
-            needed := pg_catalog.concat(needed,
-                pg_catalog.format(' ALTER ROLE %I SET synchronous_commit = ''on'';', current_user));
-        END IF;
-        IF needed IS NOT NULL THEN
-            RAISE EXCEPTION 'behind PgBouncer the role itself needs settings: %', needed USING ERRCODE = 'F0000';
-        END IF;
-    END $$"""  # noqa: S608 - constants of this module
-
-
-def pins(limit_s: float) -> str:
-    """Return the statements for a new connection. `limit_s` bounds each later statement, including lock waits."""
-    values = ", ".join(f"('{name}', '{value}')" for name, value in _PINNED.items())
-    pinned = f"""
-    SELECT pg_catalog.set_config(name, value, false) FROM (VALUES {values}) AS pinned (name, value)
-    WHERE pg_catalog.current_setting(name, true) IS NOT NULL"""  # noqa: S608 - constants of this module
-    return ";".join([f"SET statement_timeout = '{limit_s}s'", pinned, _DURABLE, _TRIGGERED, _SCHEMA])
 
 
 def install_listeners(

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from mailing.database import connections
 from mailing.database.address import parse
+from mailing.database.connection_settings import first_statements
 from mailing.database.connector import Connector
 from mailing.database.reachability import Reachability
 
@@ -53,7 +54,7 @@ def create_engine(
         hide_parameters=True,  # phones and texts are among them
         pool_timeout=wait_s,
     )
-    set_up = connections.set_up_of(address, limit_s=limit_s)
+    set_up = first_statements(address, limit_s=limit_s)
     on_answer = reachability.note_answer if reachability else None
     connections.install_listeners(engine, set_up=set_up, on_dead=connector.suspect_outage, on_answer=on_answer)
     return engine

@@ -20,7 +20,8 @@ from psycopg import conninfo
 
 from mailing import failpoints
 from mailing.database.address import Address, parse
-from mailing.database.connections import KEEPALIVE, UNACKED_TIMEOUT_S, set_up_of
+from mailing.database.connection_settings import first_statements
+from mailing.database.connections import KEEPALIVE, UNACKED_TIMEOUT_S
 from mailing.database.connector import psycopg_arguments
 from mailing.job_queue.enqueue import COMMON, queue_of
 from mailing.job_queue.lanes import FetchingWorker
@@ -176,7 +177,7 @@ class _Connector(procrastinate.PsycopgConnector):
     """
 
     def __init__(self, on_answer: Callable[[], None], url: str, timeout_s: float, address: Address) -> None:
-        configure = partial(_configure, set_up_of(address, limit_s=2 * timeout_s))
+        configure = partial(_configure, first_statements(address, limit_s=2 * timeout_s))
         super().__init__(
             conninfo=url,
             min_size=1,
