@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,10 +12,8 @@ import httpx
 import pytest
 
 from mailing.process.ports import free_port
-from mailing.settings import Settings
-from mailing.web.server import Server, server_config
 from support import ROOT
-from support.api import KEY, bound_app
+from support.api import KEY
 from support.database import Database
 from support.processes import is_listening, running, until
 
@@ -27,19 +24,7 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed; D
 
 
 @pytest.fixture
-async def api_address(settings: Settings) -> AsyncIterator[str]:
-    """Of the service with its own server and its own limits."""
-    with bound_app(settings) as app, socket.socket() as listener:
-        server = Server(server_config(app, lifespan="on"))
-        listener.bind(("127.0.0.1", 0))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await serving
-
-
-@pytest.fixture
-async def tls_port(api_address: str, tmp_path: Path) -> AsyncIterator[int]:
+async def tls_port(address: str, tmp_path: Path) -> AsyncIterator[int]:
     """Where an nginx with our file answers; only addresses and files in it are this test's."""
     port = free_port()
     ours = (ROOT / "deploy" / "nginx" / "mailing.conf").read_text(encoding="utf-8")
@@ -49,7 +34,7 @@ async def tls_port(api_address: str, tmp_path: Path) -> AsyncIterator[int]:
         ("/etc/ssl/mailing.pem", str(CERTIFICATE)),
         ("/etc/ssl/mailing.key", str(CERTIFICATE)),
         ("/var/log/nginx/", f"{tmp_path}/"),
-        ("http://127.0.0.1:8000;", f"http://{api_address};"),
+        ("http://127.0.0.1:8000;", f"{address};"),
     ]:
         assert written in ours
         ours = ours.replace(written, here)

@@ -1,7 +1,6 @@
 """The receipt desk on a real socket, with the API's own database role and a provider that speaks JSON."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from datetime import datetime
 import httpx
 import msgspec
 import pytest
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Scope, Send
 
 from mailing.database import engine as engine_
 from mailing.database.engine import create_engine, transaction
@@ -24,9 +23,8 @@ from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import opt_out_words
 from mailing.receipts.repository import read_key
 from mailing.receipts.routes import ProviderRequests, ReceiptDesk
-from mailing.web.server import Server, server_config
+from support.asgi import served
 from support.plain_http import NO_TLS
-from support.processes import until
 from support.roles import url_as
 
 NAME, FORMER = "talkative", "former"
@@ -116,19 +114,6 @@ async def open_desk(database_url: str, *, account_wide: bool = False) -> AsyncIt
     writing.cancel()
     await pool.aclose()
     await engine.dispose()
-
-
-@asynccontextmanager
-async def served(app: ASGIApp, *, lifespan: str, port: int = 0) -> AsyncIterator[str]:
-    server = Server(server_config(app, lifespan=lifespan))
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await until(lambda: server.started)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await serving
 
 
 async def _no_page(_scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -17,9 +17,9 @@ from mailing.receipts.address import account_receipts_path, replies_path
 from mailing.receipts.repository import read_key
 from mailing.reports.on_demand import text_of_report
 from mailing.settings import Settings
-from receipts.conftest import served
 from support.answers import words
 from support.api import KEY, bound_app
+from support.asgi import served
 from support.campaign import ApiCaller, working
 from support.database import Database
 from support.plain_http import NO_TLS
@@ -65,7 +65,7 @@ async def through(provider: str, settings: Settings, db: Database, **behaviour: 
         headers = {"Authorization": f"Bearer {KEY}"}
         with bound_app(settings) as app:
             async with (
-                served(app, lifespan="on", port=port),
+                served(app, port=port),
                 working(settings),
                 httpx.AsyncClient(base_url=f"{base}/mailing/api", headers=headers, verify=NO_TLS, timeout=30) as api,
             ):

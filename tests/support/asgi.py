@@ -1,10 +1,17 @@
-"""A client of an application in this process."""
+"""An application of this process: a client of it, and its server on a socket."""
 
-from collections.abc import Mapping
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 from litestar import Litestar
+from litestar.types import ASGIApp
+
+from mailing.web.server import Server, server_config
+from support.processes import until
 
 
 def client_of(app: Litestar, base_url: str = "http://test", **headers: str) -> httpx.AsyncClient:
@@ -27,3 +34,17 @@ async def break_off(app: Litestar, path: str, begun: bytes, headers: Mapping[str
     scope: Any = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": sent}
     await app(scope, receive, send)
     return int(answers[0]["status"])
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, *, lifespan: str = "on", port: int = 0) -> AsyncIterator[str]:
+    """Serve it as the API is served, while the block lasts. Yield its address."""
+    server = Server(server_config(app, lifespan=lifespan))
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ import httpx
 import hypothesis
 import psycopg
 import pytest
-import uvicorn
 from hypothesis import HealthCheck
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
@@ -21,12 +19,12 @@ from mailing.database.engine import Sessions, create_engine
 from mailing.settings import Settings
 from support import loop_time
 from support.api import KEY, bound_app, build_spare_apps, running_api
+from support.asgi import served
 from support.database import Database
 from support.database_copies import DatabaseCopy, kept_connections
 from support.failover import Pair, prepared, running_pair
 from support.logs import log_plainly
 from support.postgres import URL, Cluster
-from support.processes import until
 
 # No test fails because the machine is slow.
 hypothesis.settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -194,11 +192,6 @@ def issuer() -> Iterator[str]:
 @pytest.fixture
 async def address(settings: Settings) -> AsyncIterator[str]:
     """Of the whole service on a socket, for what speaks no ASGI: a browser, Prometheus."""
-    with bound_app(settings) as app, socket.socket() as listener:
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None))
-        listener.bind(("127.0.0.1", 0))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await until(lambda: server.started, seconds=30)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await serving
+    with bound_app(settings) as app:
+        async with served(app) as address:
+            yield address
