@@ -10,7 +10,7 @@ from bench.lab import Lab
 from bench.measure import Goal, Party, Sample, Stage
 from bench.senders import ROUND
 
-P50, P99, WORST, BOUND = "Mailing, half of them", "Mailing, 99 of 100", "Mailing, all of them", "2 s"
+P50, P99, WORST, BOUND = "Mailing, median", "Mailing, 99th percentile", "Mailing, maximum", "2 s"
 A_SECOND = 100
 GAP_S = 5  # regular pauses in which nothing is due, so that the worker must be woken
 
