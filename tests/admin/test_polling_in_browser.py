@@ -51,6 +51,36 @@ async def test_a_lost_connection_is_told_and_found_again(address: str, db: Datab
     await expect(page.locator("#live")).to_contain_text("the mailing is paused")
 
 
+@pytest.mark.parametrize("status", [503, 404])
+async def test_a_poll_that_is_refused_is_told_until_one_succeeds(
+    address: str, db: Database, page: Page, status: int
+) -> None:
+    """As while the API runs and its database is down: what is shown is of before."""
+    mailing_id, _ = await db.add_mailing_of(["pending"])
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=status)
+
+    await page.route("**/live?*", refuse)
+    await page.goto(f"{address}/admin/mailings/{mailing_id}")
+    await expect(page.locator("#lost")).to_be_visible()
+    await page.unroute("**/live?*", refuse)
+    await expect(page.locator("#lost")).to_be_hidden()
+
+
+async def test_a_poll_that_is_never_answered_is_told(address: str, db: Database, page: Page) -> None:
+    mailing_id, _ = await db.add_mailing_of(["pending"])
+
+    async def say_nothing(_: Route) -> None:
+        pass
+
+    await page.route("**/live?*", say_nothing)
+    await page.goto(f"{address}/admin/mailings/{mailing_id}")
+    assert await page.evaluate("htmx.config.timeout") == 15_000
+    await page.evaluate("htmx.config.timeout = 100")
+    await expect(page.locator("#lost")).to_be_visible()
+
+
 async def test_a_page_that_renews_itself_takes_no_click_back(address: str, db: Database, page: Page) -> None:
     """When its mailing finishes, what can be done changes: here while the clicked page has yet to answer."""
     mailing_id, _ = await db.add_mailing_of(["pending"])

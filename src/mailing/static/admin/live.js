@@ -54,9 +54,8 @@
   document.addEventListener("visibilitychange", () => document.hidden || ask());
   window.addEventListener("online", ask);
   window.addEventListener("offline", () => lost(true));
-  document.addEventListener("htmx:sendError", () => lost(true));
-  document.addEventListener("htmx:responseError", () => lost(true));
-  document.addEventListener("htmx:afterOnLoad", () => lost(false));
+  // Without an answer there is no status; one that leads to the sign-in has not failed.
+  document.addEventListener("htmx:afterRequest", ({ detail }) => lost(detail.failed ?? !detail.xhr.status));
   document.addEventListener("htmx:beforeSwap", remember);
   document.addEventListener("htmx:afterSwap", restore);
 })();
