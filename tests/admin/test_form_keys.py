@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -29,6 +29,7 @@ UNKEYED = {
     "/admin/preferences",
     "/admin/clients",
     "/admin/mailings/{{ mailing.id }}/messages",
+    "/admin/users/{{ user.id }}/password",
     "/admin/users/{{ user.id }}/role",
     "/admin/users/{{ user.id }}/disable",
 }
@@ -148,6 +149,23 @@ async def test_a_file_is_stored_once(db: Database, editor: Browser) -> None:
     answers = await asyncio.gather(*(editor.post(action[1], files=file) for _ in range(2)))
     assert [answer.status_code for answer in answers] == [303, 303]
     assert len({answer.headers["location"] for answer in answers}) == 1
+    assert await db.value("SELECT count(*) FROM upload") == 1
+
+
+async def test_a_file_may_arrive_slowly(app: Litestar, db: Database, editor: Browser) -> None:
+    """The server ends a transaction that is idle for five seconds."""
+    page = (await editor.get("/admin/clients/upload")).text
+    action = re.search(r'action="(/admin/clients/upload[^"]+)"', page)
+    assert action
+
+    async def file() -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="clients.csv"\r\n\r\nphone,timezone\n'
+        assert app.state.engine.pool.checkedout() == 0
+        yield b"79161234567,Europe/Moscow\n\r\n--x--\r\n"
+
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    answers = [await editor.post(action[1], content=file(), headers=kind) for _ in range(2)]
+    assert [answer.headers.get("location") for answer in answers] == ["/admin/clients/uploads/1"] * 2
     assert await db.value("SELECT count(*) FROM upload") == 1
 
 

@@ -25,6 +25,8 @@ async def kept(db: Database, file: bytes, *, name: str = "clients.csv", by: str 
         return source.read(size)
 
     source = io.BytesIO(file)
+    await actions.ensure_importable(read, size=len(file))
+    source.seek(0)
     return await db.commit(actions.save_upload, read, name=name, size=len(file), by=by)
 
 

@@ -4,6 +4,9 @@ The key is random, rendered into the form, and belongs to the user who sends it.
 its answer in the transaction that makes the change; a second waits for that answer and gets it again. A refused form
 changed nothing and is not stored. A form without a key, as a script may send it, is done each time.
 
+A form with a file has its key in its address. Its handler reads the file first, which may take minutes, and then calls
+`begin` itself: the server ends a transaction that is idle for seconds.
+
 The table holds only a hash of the key, and the answer encrypted with it: a page that shows a new API key can be shown
 again to the browser that holds the form, and cannot be read from the database or a backup.
 """
@@ -71,9 +74,12 @@ async def replay_or_begin(request: AnyRequest) -> Response[bytes] | None:
     sent = await form_fields(request, max_fields=MAX_FIELDS)
     if RESTORED in dict(sent):
         return _restore(request, sent)
-    key = dict(sent).get(FIELD) or request.query_params.get(FIELD)  # in the address of a form with a file
-    if key is None or not _changes_something(request):
-        return None
+    key = dict(sent).get(FIELD)
+    return await begin(request, key) if key is not None and _changes_something(request) else None
+
+
+async def begin(request: AnyRequest, key: str) -> Response[bytes] | None:
+    """Lock the key with the first statement of the request's transaction. Return the stored answer, if there is one."""
     if not _SYNTAX(key):
         raise Invalid(FieldError(FIELD, "must be as the page has it"))
     names = {"caller": f"form of user {request.user.id}", "key": hashlib.sha256(key.encode()).hexdigest()}

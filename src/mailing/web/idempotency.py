@@ -47,7 +47,7 @@ _CHUNK = 64 * 1024
 class Keyed:
     """A request that is done once, in the transaction of `session`.
 
-    `names` are the columns under which its answer is stored; None until its handler may begin.
+    `names` are the columns under which its answer is stored; None while it has no key.
     """
 
     session: AsyncSession
@@ -76,8 +76,9 @@ async def committed_answer(app: ASGIApp, scope: Scope, receive: Receive, keyed: 
         scope["state"]["keyed"] = keyed
         await app(scope, receive, keep)
         ScopeState.from_scope(scope).response_started = False  # so that a failed COMMIT can be answered
-        if keyed.names and answer[0]["status"] < 400:
-            await store_answer(keyed.session, keyed.names, keyed.request_hash, keyed.stored(answer))
+        if answer[0]["status"] < 400:
+            if keyed.names:
+                await store_answer(keyed.session, keyed.names, keyed.request_hash, keyed.stored(answer))
             await keyed.session.commit()
     return answer
 
@@ -169,7 +170,7 @@ async def provide_session(request: AnyRequest) -> AsyncIterator[AsyncSession]:
     A safe request has an autocommit session instead.
     """
     keyed: Keyed | None = request.scope["state"].get("keyed")
-    if keyed and keyed.names:
+    if keyed:
         yield keyed.session
         return
     state = state_of(request)

@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 from litestar.params import FromPath
 from litestar.response import Stream
 
+from mailing.admin.form_keys import FIELD, begin
 from mailing.admin.forms import post_form
 from mailing.admin.guards import EDITOR
 from mailing.admin.pages import message_of, page, redirect
@@ -45,6 +46,10 @@ async def send(
         async with transaction(state.sessions) as looking:
             await actions.ensure_capacity(looking, by=caller)
         file = await _file(request)
+        await actions.ensure_importable(file.read, size=_size(file))
+        if (key := request.query_params.get(FIELD)) and (stored := await begin(request, key)):
+            return stored
+        await file.seek(0)
         upload_id = await actions.save_upload(session, file.read, name=file.filename, size=_size(file), by=caller)
     except Invalid as refused:
         error = " ".join(_capital(message_of(viewer, each)) for each in refused.errors)

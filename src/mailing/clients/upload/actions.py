@@ -36,22 +36,25 @@ def too_large() -> RefusedField:
 ReadChunk = Callable[[int], Awaitable[bytes]]  # the next bytes of a file, at most that many; none at its end
 
 
-async def save_upload(session: AsyncSession, read: ReadChunk, *, name: str, size: int, by: str) -> int:
-    """Save a file and return the upload's id.
+async def ensure_importable(read: ReadChunk, *, size: int) -> None:
+    """Raise Invalid for a file without importable rows.
 
-    Raises Invalid for a file without importable rows, and TooManyFiles as `ensure_capacity`; nothing is saved then.
-    The file is parsed before the first statement, because the database ends a transaction that stands idle.
+    This comes before the transaction of `save_upload`, because the database ends a transaction that stands idle.
     """
     if size > MAX_FILE_BYTES:
         raise Invalid(too_large())
-    chunk = await read(CHUNK_BYTES)
-    await run_in_thread(partial(preview, chunk, complete=len(chunk) == size))
+    beginning = await read(CHUNK_BYTES)
+    await run_in_thread(partial(preview, beginning, complete=len(beginning) == size))
+
+
+async def save_upload(session: AsyncSession, read: ReadChunk, *, name: str, size: int, by: str) -> int:
+    """Save a file and return the upload's id. Raises TooManyFiles as `ensure_capacity`; nothing is saved then."""
     await ensure_capacity(session, by=by, size=size)
     upload_id = await repository.add_upload(session, name=_base_name(name), actor=by, size=size)
     number = 0
-    while chunk:
+    while chunk := await read(CHUNK_BYTES):
         await repository.add_chunk(session, upload_id, number=number, data=chunk)
-        chunk, number = await read(CHUNK_BYTES), number + 1
+        number += 1
     return upload_id
 
 
