@@ -147,7 +147,7 @@ async def test_what_is_a_day_old_is_forgotten(db: Database) -> None:
 async def test_an_admin_unlocks_an_account_with_a_new_password(db: Database) -> None:
     anna = await made(db)
     await fail_until_locked(db)
-    await db.commit(users.set_password, anna, "entirely new words", by="tests")
+    await db.commit(users.set_password, anna, "entirely new words", name="anna", by="tests")
     assert await attempt(db, "anna", "entirely new words") == "in"
 
 

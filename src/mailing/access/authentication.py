@@ -87,7 +87,7 @@ async def change_password(sessions: Sessions, user: User, old: str, *, new: str,
         raise Conflict("This user signs in through the identity provider. Change the password there.")
     known = await _verify(sessions, known, user.name, password=old, browser=browser)
     async with transaction(sessions) as session:
-        await users.set_password(session, user.id, new, by=str(user))
+        await users.set_password(session, user.id, new, name=user.name, by=str(user))
         return await signed.open_session(session, user.id, address=browser.address, agent=browser.agent)
 
 

@@ -59,8 +59,6 @@ _INSERT_FIRST = text("""
     ON CONFLICT (lower(name)) WHERE issuer IS NULL DO NOTHING RETURNING id
 """)
 
-_NAME = text("SELECT name FROM user_account WHERE id = :id")
-
 _SET_PASSWORD = text("UPDATE user_account SET password_hash = :hash WHERE id = :id AND issuer IS NULL RETURNING id")
 
 _SET_ROLE = text("UPDATE user_account SET role = :role WHERE id = :id")
@@ -76,7 +74,10 @@ _ADMINS = text("""
 
 
 async def create(session: AsyncSession, name: str, *, role: Role, password: str, by: str) -> int:
-    """Return the id. Raise Invalid for a malformed name or weak password, Conflict for a name in use."""
+    """Return the id. Raise Invalid for a malformed name or weak password, Conflict for a name in use.
+
+    Hashes the password first, as `set_password`.
+    """
     name = name.strip()
     if problems := api_keys.name_problems(name):
         raise Invalid(*problems)
@@ -121,10 +122,12 @@ async def by_name(session: AsyncSession, name: str) -> Account:
     return _found(await session.execute(_BY_NAME, {"name": name}), "user of this name")
 
 
-async def set_password(session: AsyncSession, user_id: int, password: str, *, by: str) -> None:
-    """Set the password, end all sessions of the user and any lockout."""
-    name = (await session.execute(_NAME, {"id": user_id})).scalar_one_or_none()
-    values = {"id": user_id, "hash": await hash_password(password, names=[name or ""])}
+async def set_password(session: AsyncSession, user_id: int, password: str, *, name: str, by: str) -> None:
+    """Set the password of the user of this name, end all sessions of the user and any lockout.
+
+    The transaction begins when the password is hashed: pass a session that has not been used.
+    """
+    values = {"id": user_id, "hash": await hash_password(password, names=[name])}
     if (await session.execute(_SET_PASSWORD, values)).first() is None:
         await by_id(session, user_id)
         raise Conflict("This user signs in through the identity provider. Change the password there.")

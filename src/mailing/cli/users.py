@@ -65,8 +65,15 @@ def user_password(name: str) -> None:
 
     The password is prompted for, or read as one line from standard input.
     """
-    _change(name, partial(users.set_password, password=_password(), by=COMMAND_LINE))
+    with_database(partial(_set_password, name=name, password=_password()))
     click.echo("Password set. All sessions of the user have ended.")
+
+
+async def _set_password(sessions: Sessions, *, name: str, password: str) -> None:
+    async with transaction(sessions) as session:
+        user = await users.by_name(session, name)
+    async with transaction(sessions) as session:
+        await users.set_password(session, user.id, password, name=user.name, by=COMMAND_LINE)
 
 
 @user.command("disable", epilog=example("mailing user disable anna"))

@@ -217,7 +217,7 @@ async def test_the_first_user_is_made_once_with_the_configured_password(settings
     async with running_app(settings) as app, browser_at(app) as browser:
         assert (await browser.post("/admin/sign-in", data=first)).status_code == 303
         async with transaction(app.state.sessions) as session:
-            await users.set_password(session, 1, "entirely new words", by="tests")
+            await users.set_password(session, 1, "entirely new words", name="admin", by="tests")
     await create_first_user(str(settings.database_url), "from the environment")
     async with running_app(settings) as app, browser_at(app) as browser:
         assert (await browser.post("/admin/sign-in", data=first)).status_code == 400

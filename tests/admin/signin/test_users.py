@@ -193,5 +193,5 @@ async def test_every_way_to_a_password_asks_the_same(admin: Browser, db: Databas
         with pytest.raises(Invalid, match=r"password: .*too common"):
             await users.create(session, "clara", role=Role.VIEWER, password="Password123", by="tests")
         with pytest.raises(Invalid, match=r"password: .*name"):
-            await users.set_password(session, boris, "boris-mailing-1", by="tests")
+            await users.set_password(session, boris, "boris-mailing-1", name="boris", by="tests")
     assert await db.value("SELECT password_hash FROM user_account WHERE id = 1") == before

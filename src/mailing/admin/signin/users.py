@@ -65,14 +65,17 @@ async def set_role(
 
 @post_form("/users/{user_id:int}/password", guards=ADMIN)
 async def set_password(
-    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
+    request: AnyRequest, viewer: CurrentViewer, state: AppState, caller: Caller, user_id: Id
 ) -> Response[Any]:
-    user = await users.by_id(session, user_id)
+    password = (await form(request)).get("password", "")
+    async with transaction(state.sessions) as session:
+        user = await users.by_id(session, user_id)
     try:
-        await users.set_password(session, user_id, (await form(request)).get("password", ""), by=caller)
+        async with transaction(state.sessions) as session:
+            await users.set_password(session, user_id, password, name=user.name, by=caller)
     except (Invalid, Conflict) as error:
         errors = errors_of(viewer, error, {"password": viewer.gettext("New password")})
-        return await _one(request, viewer, session, user, errors)
+        return await _refused(request, viewer, user_id, errors)
     notice = viewer.gettext("The password was set. Every session of this user has ended.")
     return redirect(f"{USERS}/{user_id}", notice=notice)
 
