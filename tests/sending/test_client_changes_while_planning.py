@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_transfer import import_clients
@@ -12,6 +13,8 @@ from mailing.clients.repository import ClientRepository
 from mailing.clients.schemas import ClientPatch
 from mailing.database.clock import database_now
 from mailing.database.engine import transaction
+from mailing.mailings.orm_repository import MailingRepository
+from mailing.messages.cancellation import pending_of_mailing
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, ClientSlice, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow
@@ -149,3 +152,17 @@ async def test_a_plan_that_waits_for_a_long_import_lets_the_changes_behind_it_pa
             await db.comes(PLAN_LOCK_WAITS, 1)
             await db.commit(opt_out, neighbour)
             assert await waiting is False
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+async def test_a_change_that_holds_the_counters_does_not_wait_for_an_act_on_the_mailing_that_wants_them(
+    db: Database, client_id: int, mailing_id: int, kind: str
+) -> None:
+    """PostgreSQL checks the foreign key of a counter that a transaction updates twice: it locks the mailing's row."""
+    await plan_mailing(db.sessions, mailing_id)
+    async with transaction(db.sessions) as act:
+        await MailingRepository(act).get_for_update(mailing_id)
+        async with transaction(db.sessions) as change:
+            await change.execute(text("SET LOCAL lock_timeout = '20s'"))
+            await CHANGES[kind](change, client_id)
+        await pending_of_mailing(act, mailing_id)

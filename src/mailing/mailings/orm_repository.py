@@ -10,6 +10,10 @@ from mailing.errors import NotFound
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import MailingStatus
 
+# FOR NO KEY UPDATE. The check of a foreign key would wait for FOR UPDATE, and PostgreSQL makes one when a transaction
+# updates a mailing's counters or low watermark twice: it would hold the counters, and wait for an act that wants them.
+_FOR_CHANGE = {"key_share": True}
+
 
 class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
     model_type = Mailing
@@ -25,14 +29,14 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
     async def get_for_update(self, mailing_id: int) -> Mailing:
         """Lock a mailing for a change: concurrent edits, starts and finishes wait for each other."""
         found = await self.get_one_or_none(
-            id=mailing_id, deleted_at=None, test_of_mailing_id=None, with_for_update=True
+            id=mailing_id, deleted_at=None, test_of_mailing_id=None, with_for_update=_FOR_CHANGE
         )
         return _found(found, mailing_id)
 
     async def get_for_update_by_message(self, message_id: int) -> Mailing:
         """Lock the mailing of a message, as `get_for_update`; test sends are included."""
         mailing_id = await self.session.scalar(_MAILING_OF_MESSAGE, {"id": message_id})
-        mailing = await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=True)
+        mailing = await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=_FOR_CHANGE)
         if mailing is None:
             raise NotFound(f"There is no message {message_id}.")
         return mailing
