@@ -81,7 +81,7 @@ CREATE TABLE mailing (
         WHEN 'draft' THEN released_revision IS DISTINCT FROM content_revision
         WHEN 'cancelled' THEN true
         ELSE released_revision IS NOT DISTINCT FROM content_revision END),
-    CONSTRAINT mailing_release_told
+    CONSTRAINT mailing_release_complete
         CHECK ((released_revision IS NULL) = (released_at IS NULL) AND (released_at IS NULL) = (released_by IS NULL))
 );
 COMMENT ON TABLE mailing IS 'A text for all clients that match a filter, from one moment to another.';
@@ -203,17 +203,7 @@ COMMENT ON TRIGGER mailing_released ON mailing IS 'Every release is stored.';
 
 -- Messages ------------------------------------------------------------------------------------------------------------
 
--- No foreign keys: a mailing is never deleted for good, a client may go while its messages stay counted, and a check for
--- each row would double the time of planning.
---
--- A message is stored once and rewritten twice, by the claim and by the result, each time a little longer. More than half
--- a page stays free for that, so that the claim of every message in it finds room (docs/growth.md). The claim is a HOT update, which writes no index: no index has a column that it
--- changes. What a claim changes and a statement looks for is elsewhere: `phase` has one value for pending and sending,
--- message_lease has the leases, and a claimed message keeps its wait_reason.
---
--- Each message leaves two dead versions: by PostgreSQL's own factor of 0.2 a mailing of 100,000 beside 10,000,000 kept
--- messages would never be vacuumed or analyzed.
--- mailing.reasons.codes.ReasonCode; the words are in mailing.reasons.words
+-- The same list as mailing.reasons.codes.ReasonCode, which has the words.
 CREATE DOMAIN reason_code AS text CHECK (VALUE IN (
     -- An answer of the gateway
     'http_status', 'configuration', 'duplicate_id', 'other_message_id', 'gateway_code', 'empty_body', 'html',
@@ -224,7 +214,7 @@ CREATE DOMAIN reason_code AS text CHECK (VALUE IN (
     'connection_spoiled', 'name_not_resolved', 'invalid_certificate', 'tls_failed', 'connection_refused',
     'connection_reset', 'connection_failed', 'connection_error', 'closed_without_answer', 'answer_broke_off',
     'invalid_http',
-    -- An attempt that nobody saw the end of
+    -- An attempt whose end was not recorded
     'worker_lost', 'restored', 'recorded_late',
     -- What the plan, a person or a client decided
     'end_reached', 'no_window', 'timezone_unknown', 'unselected', 'mailing_cancelled', 'mailing_deleted',
@@ -240,6 +230,17 @@ COMMENT ON DOMAIN reason_code IS
     'Why a message waits or how it ended, why an attempt has its outcome, why the circuit breaker opened, how a phone opted '
     'out. The parameters that the words need are beside it, in reason_params.';
 
+-- No foreign keys: a mailing is never deleted for good, a client may be deleted while its messages stay counted, and a
+-- check for each row would double the time of planning.
+--
+-- A message is stored once and rewritten twice, by the claim and by the result, each time a little longer. More than half
+-- a page stays free, so that the claim of every message in the page finds room (docs/growth.md). The claim then is a HOT
+-- update, which writes no index, because no index has a column that it changes. Whatever a claim changes and a statement
+-- searches for is stored elsewhere: `phase` has one value for pending and sending, message_lease has the leases, and a
+-- claimed message keeps its wait_reason.
+--
+-- Each message leaves two dead versions. With PostgreSQL's default factor of 0.2, a mailing of 100,000 beside 10,000,000
+-- stored messages would never be vacuumed or analyzed.
 CREATE TABLE message (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     mailing_id       bigint NOT NULL,
@@ -336,10 +337,10 @@ COMMENT ON INDEX message_lease_expiry IS 'The sweep: expired leases.';
 
 -- What follows a message, by trigger ----------------------------------------------------------------------------------
 --
--- PostgreSQL fires triggers of one event in the order of their names, so the names begin with it. What is counted is
--- locked first: 10_count locks the counters of each mailing that the statement touches, and the later triggers rely on it.
+-- PostgreSQL fires the triggers of one event in the order of their names, so the names begin with a number. 10_count
+-- locks the counters of each mailing that the statement touches, and the later triggers rely on that lock.
 
--- In a restored database no message gets an id: it may have been used since the backup.
+-- In a restored database no message gets an id, because the id may have been used since the backup.
 CREATE FUNCTION refuse_ids() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF (SELECT database_identity <> database_identity() FROM installation) THEN
@@ -413,8 +414,8 @@ CREATE TRIGGER "10_count_removed" AFTER DELETE ON message
     REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_messages();
 COMMENT ON TRIGGER "10_count_removed" ON message IS 'mailing_counts.';
 
--- What a person resolves as sent was not sent in that minute. No statement moves calls and resolutions together, so one
--- old row tells them apart, without a join.
+-- A message that an operator resolves as sent was not sent in that minute. No statement changes results of calls and
+-- resolutions together, so one old row tells which it is, without a join.
 CREATE FUNCTION count_throughput() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE 'INSERT INTO mailing_throughput AS p (mailing_id, minute, sent)
@@ -428,9 +429,10 @@ CREATE TRIGGER "20_throughput" AFTER UPDATE ON message
 COMMENT ON TRIGGER "20_throughput" ON message IS
     'mailing_throughput; after 10_count_moved, which has locked the mailing''s counters, so that nothing waits here.';
 
--- Exact only while the mailing's counters are locked, and in READ COMMITTED, as every transaction here: one that made a
--- message pending has committed by then and is seen, or comes later and lowers the watermark again. Where nothing is
--- pending it is infinity. The scan is kept to message_due, whatever the planner thinks of a mailing without statistics.
+-- Exact only while the mailing's counters are locked, and in READ COMMITTED, which all our transactions use: a
+-- transaction that made a message pending has committed by then and is seen, or comes later and lowers the watermark
+-- again. Without pending messages the watermark is infinity. The settings bind the scan to message_due, even if the
+-- planner has no statistics of the mailing.
 CREATE FUNCTION raise_low_watermark(mailing bigint) RETURNS void LANGUAGE plpgsql
 SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 BEGIN
@@ -482,8 +484,8 @@ COMMENT ON TABLE plan_lock IS
     'A lock without rows (docs/decisions/0024-plans-and-changes-of-clients-take-turns.md): plans take it in ROW EXCLUSIVE '
     'mode, changes of clients in SHARE mode. Plans run side by side and so do changes, but never a plan beside a change.';
 
--- False after a second: an import that moved many clients may keep the lock for longer, and a plan that waits for it holds
--- up the changes that come later.
+-- Returns false after a second: an import that moved many clients may keep the lock for longer, and changes that come
+-- later would queue behind a waiting plan.
 CREATE FUNCTION lock_for_plan() RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 BEGIN
     LOCK TABLE plan_lock IN ROW EXCLUSIVE MODE;
@@ -492,7 +494,8 @@ EXCEPTION WHEN lock_not_available THEN
     RETURN false;
 END $$;
 
--- After the change, before its messages are looked for: those of a plan under way are committed by then.
+-- Called after the client is changed and before its messages are read: the messages of a plan in progress are committed
+-- by then.
 CREATE FUNCTION lock_for_client_change() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     LOCK TABLE plan_lock IN SHARE MODE;
@@ -552,7 +555,7 @@ COMMENT ON TRIGGER count_moved ON receipt IS 'receipt_counts. A deletion counts 
 
 -- The installation ----------------------------------------------------------------------------------------------------
 
--- A standby has no end of the log of its own: it is on the timeline that it has followed so far.
+-- A standby writes no log of its own; its timeline is the one that it follows.
 CREATE FUNCTION database_identity() RETURNS text STABLE LANGUAGE sql AS $$
     SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
         CASE WHEN pg_is_in_recovery() THEN lpad(upper(to_hex((SELECT timeline_id FROM pg_control_checkpoint()))), 8, '0')
@@ -563,8 +566,8 @@ COMMENT ON FUNCTION database_identity() IS
     'Cluster, timeline, database and table. A restored backup has another identity, and so has a promoted standby, which '
     'may have lost what the old primary had committed.';
 
--- Where the functions of the log are refused, as by Amazon Aurora, the identity has no timeline: its storage fails over by
--- itself and loses nothing.
+-- If the functions of the log are refused, as on Amazon Aurora, the identity has no cluster and no timeline. Aurora's
+-- storage fails over by itself and loses nothing.
 DO $$ BEGIN
     PERFORM database_identity();
 EXCEPTION WHEN OTHERS THEN
@@ -705,7 +708,7 @@ CREATE UNLOGGED TABLE api_rate_limit (
     tat    timestamptz NOT NULL -- the theoretical arrival time (GCRA)
 ) WITH (fillfactor = 20);
 COMMENT ON TABLE api_rate_limit IS
-    'How much of its rate each caller has used. Written ten times a second and caller at most; a crash may lose it.';
+    'How much of its rate each caller has used. A process writes at most ten times a second for a caller; a crash may lose the row.';
 
 CREATE TABLE idempotency_key (
     caller       text NOT NULL,  -- one caller's keys are separate from another's
@@ -756,12 +759,12 @@ COMMENT ON INDEX event_of_client IS 'The history of a client, in the order of ti
 CREATE INDEX event_of_all ON event (at, id) WHERE mailing_id IS NULL AND message_id IS NULL AND client_id IS NULL;
 COMMENT ON INDEX event_of_all IS 'Every history: what concerns all mailings, such as a stopped gateway.';
 
--- One slice of the retention: of the `count` events behind the id `after` those that are `days` old and about clients,
--- messages or redacted mailings. Returns where the next slice begins, NULL when the rest is young: ids grow with time, but
--- for the length of a transaction.
+-- Deletes one slice for the retention: of the next `count` events after the id `after`, those that are older than
+-- `days` and about clients, messages or redacted mailings. Returns the id after which the next slice begins, or NULL if
+-- the remaining events are newer: ids grow with time, except within the duration of a transaction.
 --
--- It runs as its owner, because no process may delete an event otherwise. It never deletes what people did to users and
--- keys, to the gateway and the database, nor that somebody opted out or was erased.
+-- It runs as its owner, because no process may delete events in any other way. It never deletes events about users,
+-- keys, the gateway or the database, nor opt-outs and erasures.
 CREATE FUNCTION forget_events(days integer, after bigint, count integer) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -794,7 +797,7 @@ COMMENT ON TABLE worker_counter IS 'What workers have counted, for /metrics: eac
 
 -- Uploads -------------------------------------------------------------------------------------------------------------
 
--- mailing.reasons.refusals.RefusalCode
+-- The same list as mailing.reasons.refusals.RefusalCode.
 CREATE DOMAIN refusal_code AS text CHECK (VALUE IN (
     -- A value
     'required', 'nul', 'phone', 'phone_length', 'phone_abroad', 'phone_rounded', 'phone_taken', 'phone_erased',
@@ -896,7 +899,8 @@ COMMENT ON TABLE erasure_key IS
     'The key of the log of erasures: made once and copied by every backup, so the log fits whatever is restored. Without '
     'the database the log is worthless.';
 
--- SHA-256 twice in an envelope of the key; HMAC needs an extension. A single expression, so that it is inlined.
+-- A keyed hash, SHA-256 twice with the key first: PostgreSQL has HMAC only in an extension. A single expression, so
+-- that it is inlined.
 CREATE FUNCTION erasure_hash(phone text, key bytea) RETURNS bytea STABLE LANGUAGE sql AS $$
     SELECT sha256(key || sha256(key || convert_to(phone, 'UTF8')))
 $$;
@@ -908,7 +912,7 @@ CREATE TABLE erasure (
 );
 COMMENT ON TABLE erasure IS 'The log of erasures: phones that are not stored again.';
 
--- AFTER, so that an erasure that was committed while the statement waited is seen.
+-- An AFTER trigger, so that it sees an erasure that was committed while the statement waited.
 CREATE FUNCTION refuse_erased() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM erasure WHERE revoked_at IS NULL) AND EXISTS (
@@ -943,9 +947,9 @@ COMMENT ON TABLE suppression IS
     'A phone that opted out. The entry survives the client; a client with such a phone is opted out from the start.';
 
 -- Both triggers run after the rows are stored: a client is locked before its phone's entry, everywhere, and an opt-out
--- that was committed while the statement waited is seen. They run as their owner, because no process may change the list
--- otherwise. `mailing.actor` and `mailing.reason_code` say who did it and how, for the transaction; in psql it
--- is the role, by a statement.
+-- that was committed while the statement waited is seen. They run as their owner, because no process may change the
+-- list otherwise. `mailing.actor` and `mailing.reason_code` say who did it and how, for the transaction; in psql the
+-- actor is the role, and the reason `statement`.
 CREATE FUNCTION suppress(phone text) RETURNS void LANGUAGE sql SET search_path = public, pg_temp AS $$
     INSERT INTO suppression (phone_hash, actor, reason_code, reason_params)
     SELECT erasure_hash(phone, k.key), coalesce(nullif(current_setting('mailing.actor', true), ''), session_user),
@@ -991,7 +995,8 @@ COMMENT ON TRIGGER opt_out_changed ON client IS
     'An opt-out enters the list, and opting in with the same phone leaves it. A client that takes a listed phone is opted '
     'out; the phone that it had stays listed.';
 
--- For phones that may have no client: one that is created meanwhile would not be seen, nor see the entry.
+-- For phones that may have no client: a client that is created at the same time would not be seen, and would not see
+-- the entry.
 CREATE FUNCTION lock_for_suppression() RETURNS void LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
@@ -999,7 +1004,8 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION lock_for_suppression FROM PUBLIC;
 
--- Opts out phones, with a client or without. Returns the clients that were not, and how many phones were not listed.
+-- Opts out phones, with a client or without. Returns the clients that were not opted out before, and how many phones
+-- were not on the list.
 CREATE FUNCTION opt_out(phones text[], OUT clients bigint[], OUT added bigint) LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -1030,8 +1036,9 @@ COMMENT ON TABLE former_phone IS
     'The phone of a message that was claimed for it, and whose client has left it: deleted, or with another phone. Its next '
     'client gets no second message of the mailing.';
 
--- A phone has one client at a time, so its next client comes after this entry. Windows are void before the messages are
--- read: a claim under way is committed by then, and a later one waits for the settle job.
+-- A phone has one client at a time, so its next client comes after this entry. Windows are made void before the
+-- messages are read: a claim in progress is committed by then, and a later claim finds none of the messages until the
+-- settle job has computed their windows.
 CREATE FUNCTION phone_left() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM lock_for_client_change();

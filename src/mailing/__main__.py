@@ -18,7 +18,7 @@ def run() -> None:
 
 
 def _collect_rarely() -> None:
-    """Look for garbage in cycles a thirtieth as often as by default: modules, calls and requests leave hardly any.
+    """Collect cyclic garbage a thirtieth as often as by default: modules, calls and requests leave hardly any.
 
     Collections took 6 % of the processor time of loading modules, a tenth of a worker's and a third of an API's that
     takes receipts.

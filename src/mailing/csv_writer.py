@@ -1,7 +1,7 @@
 """Write CSV for spreadsheets so that no cell is taken for a formula (CSV injection). All CSV is written here.
 
-Which separator a spreadsheet uses depends on its locale and its user. So a cell may begin after every comma, semicolon,
-tab, bar and line break, also those of Unicode, whatever they mean in the file.
+Which separator a spreadsheet uses depends on its locale and its user. So each comma, semicolon, tab, bar and line
+break, Unicode's included, is treated as if a cell began after it.
 """
 
 import csv
@@ -29,9 +29,9 @@ def unescape_formula(cell: str) -> str:
 
 
 def _begins_cell(cell: str, end: int) -> bool:
-    """Whether a spreadsheet skips all that stands between the separator before `end` and `end`.
+    """Whether only characters that a spreadsheet skips stand between the previous separator and `end`.
 
-    Goes back to the sign before it at most, so that a text's signs together read each character once.
+    Goes back at most to the previous sign, so that all signs of a text together read each character once.
     """
     while end:
         end -= 1

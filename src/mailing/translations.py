@@ -29,7 +29,7 @@ def translations(language: str) -> "Translations":
 
     found, *more = [_catalogue(path, language) for path in sorted(PACKAGE.rglob(f"{language}.po"))] or [Translations()]
     for each in more:
-        found.merge(each)  # keeps the plural forms of the first; those of an empty one would be English
+        found.merge(each)  # keeps the plural rule of the first catalogue; that of an empty one would be English
     return found
 
 

@@ -1,4 +1,4 @@
-"""The web addresses of settings: which may be given, and what of them may be shown."""
+"""URLs in settings: which are allowed, and which part may be shown."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit

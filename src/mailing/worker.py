@@ -63,8 +63,8 @@ LONG_POOL = 5
 POOL_WAIT_S = 20  # for a connection of the other pools, each held for one transaction
 STATEMENT_TIMEOUT_S = 25  # of a statement; a slice of a plan takes 0.3 s
 CHECK_INTERVAL_S = 5.0
-UPKEEP_CRON = "* * * * * */5"  # of the sweep and the look at the clock; the seconds stand last
-FIRST_REPEAT_S = 60  # after a call without a clear answer, where a receipt may give one: most come within a minute
+UPKEEP_CRON = "* * * * * */5"  # of `sweep` and `clock`; the seconds are the last field
+FIRST_REPEAT_S = 60  # after a call without a clear answer, if the provider sends receipts: most come within a minute
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = LIMITS) -> None:
@@ -130,7 +130,7 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
 
 
 def _report(sessions: Sessions, settings: Settings) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Return the job. A worker whose reports go to nobody loads none of what makes them."""
+    """Return the job. Without recipients the worker does not load the code of the reports."""
     if settings.report_to is None:
         return _no_report
     from mailing.reports.jobs import send_missing  # noqa: PLC0415 - 5 MB
@@ -196,7 +196,7 @@ def policy_of(settings: Settings) -> RetryPolicy:
 
 
 async def _check_database(sessions: Sessions, watchdog: Watchdog) -> None:
-    """Report to the watchdog that the database answers. The jobs of an idle worker do not."""
+    """Tell the watchdog that the database answers. An idle worker runs no jobs that would do so."""
     while True:
         try:
             async with transaction(sessions) as session:

@@ -117,7 +117,7 @@ async def test_what_was_lost_sets_the_database_aside_even_after_another_process_
     events = [(event.kind, event.detail.get("missing_claims")) for event in await db.run(EVENTS)]
     assert events == [("database.failed_over", None), ("database.rolled_back", 1)]
     assert [await each.visit(after_s=2 * GRACE_S) for each in (content, late)] == [Verdict.restored, Verdict.missing]
-    with pytest.raises(MailingError, match="something was lost"):
+    with pytest.raises(MailingError, match="acknowledged commit missing"):
         await resume_without_loss(db.sessions, Options(hold=False, echo=print))
     await resume(db.sessions, Options(hold=False, echo=print))
     assert [await each.visit() for each in (content, late)] == [Verdict.asynchronous] * 2, (

@@ -1,1 +1,1 @@
-"""Users, sessions, API keys, sign-in, and what each may do."""
+"""Users, sessions, API keys, sign-in and permissions."""

@@ -1,4 +1,4 @@
-"""What a request to the API must pass: its key and the key's rate."""
+"""Checks of a request to the API: its key and the key's rate limit."""
 
 import secrets
 

@@ -78,7 +78,7 @@ def _words(names: Iterable[str]) -> Iterable[str]:
 
 
 def _runs(plain: str) -> bool:
-    """Whether nearly every character follows from the one before."""
+    """Whether nearly every character is the successor of the one before."""
     breaks = sum(not _follows(before, after) for before, after in pairwise(plain))
     return breaks * _STEPS <= len(plain)
 

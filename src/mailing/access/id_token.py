@@ -29,7 +29,7 @@ class OidcClient(Struct, frozen=True, kw_only=True):
 
 
 class UnknownKey(Exception):
-    """The provider may have changed its keys."""
+    """Signed by an unknown key: the provider may have changed its keys."""
 
 
 def verify(token: str, keys: KeySet, *, client: OidcClient, nonce: str, now: int) -> dict[str, Any]:

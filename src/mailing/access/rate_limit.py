@@ -20,8 +20,8 @@ DRAWS_A_SECOND = 10
 MAX_AHEAD_S = 10  # more than the clocks of any two transactions differ
 CACHE_S = 10  # of reserved requests that were not granted
 
-# By the primary key. Requests up to `tat` are given away; it never lags more than a burst behind the clock. Far
-# ahead of it is only what was written before the clock went back.
+# By the primary key. `tat` is the time up to which requests are granted. It never lags more than a burst behind the
+# clock. A `tat` far ahead of the clock was written before the clock went back.
 _DRAW = text("""
     INSERT INTO api_rate_limit AS a (caller, tat)
     VALUES (:caller, now() - make_interval(secs => :burst) + make_interval(secs => :worth))

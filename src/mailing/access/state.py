@@ -1,4 +1,4 @@
-"""What access adds to the state of the API process."""
+"""The part of the API process's state that belongs to this package."""
 
 from typing import TYPE_CHECKING
 

@@ -44,7 +44,7 @@ def columns(values: Sequence[int]) -> Columns:
 
 
 def hourly_chart(hours: Sequence[Hour]) -> HourlyChart | None:
-    """None without hours. The columns are in the order of `hours`."""
+    """Return None without hours. The columns are in the order of `hours`."""
     if not hours:
         return None
     begin, end = hours[0].at, hours[-1].at + _HOUR
@@ -81,7 +81,7 @@ class Segment(Struct, frozen=True):
 
 
 def segments(values: Mapping[str, int]) -> list[Segment]:
-    """One bar of WIDTH, in the order given, without the zeros."""
+    """Divide one bar of WIDTH, in the given order, without zeros."""
     present = {name: value for name, value in values.items() if value}
     total = sum(present.values())
     wanted = {name: max(WIDTH * value / total, MIN_SIZE) for name, value in present.items()}

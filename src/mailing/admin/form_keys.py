@@ -95,7 +95,7 @@ async def begin(request: AnyRequest, key: str) -> Response[bytes] | None:
 
 
 def _restore(request: AnyRequest, sent: Fields) -> Response[Any] | None:
-    """Let the handler show the form; lead elsewhere where it cannot, or where another user filled it in."""
+    """Let the handler show the form; redirect if it cannot, or if another user filled it in."""
     if request.route_handler.opt.get(KEEPS_FORM) and request.user and belongs_to(sent, request.user.id):
         request.scope["state"][RESTORED] = True
         return None
@@ -103,13 +103,13 @@ def _restore(request: AnyRequest, sent: Fields) -> Response[Any] | None:
 
 
 def _changes_something(request: AnyRequest) -> bool:
-    """Whether the handler works in the request's transaction; one that answers 200 only shows something."""
+    """Whether the handler uses the request's transaction; one that answers 200 only shows something."""
     handler = request.route_handler
     return "session" in handler.parsed_fn_signature.parameters and handler.status_code != 200
 
 
 async def _digest(request: AnyRequest) -> bytes:
-    """Hash what was sent, but no file, which is streamed: its form is known by the key alone."""
+    """Hash the fields of the form. A file is streamed and not hashed: such a form is identified by its key alone."""
     body = b"" if request.content_type[0] == RequestEncodingType.MULTI_PART else await request.body()
     named = [request.scope["path"], request.scope["query_string"], body]
     return hashlib.sha256(msgspec.json.encode(named)).digest()
@@ -121,7 +121,7 @@ async def _lock_or_find(session: AsyncSession, names: dict[str, str]) -> Stored 
     while not await try_lock(session, names):
         await session.rollback()
         if asyncio.get_running_loop().time() > until:
-            raise Conflict("This form was sent a moment ago and is still being worked on. Look in a moment.")
+            raise Conflict("This form was sent a moment ago and is still being processed. Try again in a moment.")
         await asyncio.sleep(_RETRY_S)
     return await find_answer(session, names)
 

@@ -1,4 +1,4 @@
-"""A filled form whose session has ended: it waits in hidden fields of the sign-in page, and is shown again after it.
+"""Keep a filled form whose session has ended in hidden fields of the sign-in page, and show it again afterwards.
 
 The server stores nothing. Only the user who opened the form gets it back. Passwords and files are not kept, and the
 form is shown, not sent: its user presses the button again.

@@ -22,7 +22,7 @@ CACHE_S = 1.5
 
 
 class Part(Struct, frozen=True):
-    """What refreshes itself, read once. `interval_s` is None once nothing can change.
+    """The data of a part that refreshes itself. `interval_s` is None once nothing can change.
 
     `renderings` are kept by viewer: rendering costs ten times as much as the rest of a poll.
     """

@@ -1,4 +1,4 @@
-"""What a command with a database needs."""
+"""Shared by the commands that use a database."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

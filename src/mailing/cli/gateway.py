@@ -1,4 +1,4 @@
-"""`mailing gateway`: what an operator sets at the provider."""
+"""`mailing gateway`: the addresses that an operator enters at the provider."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def gateway() -> None:
 
 @gateway.command("urls", epilog=example("mailing gateway urls"))
 def gateway_urls() -> None:
-    """Print the addresses to set at the provider. Who knows one can forge what comes to it: keep them secret."""
+    """Print the addresses to enter at the provider. Keep them secret: who knows one can forge receipts or replies."""
     settings = configured("public_url")
     provider = provider_of(settings)
     if not provider.sends_receipts:

@@ -28,10 +28,16 @@ NOT_NEEDED = "This database was not restored from a backup. Nothing to do."
 @click.command("resume-after-restore", epilog=example("mailing resume-after-restore --dry-run"))
 @click.option("--dry-run", is_flag=True, help="Print what would be done and change nothing.")
 @click.option(
-    "--force", "forced", is_flag=True, help="Act even if no restore was detected, as after copying files back."
+    "--force",
+    "forced",
+    is_flag=True,
+    help="Act even if no restore was detected, such as after copying data files back.",
 )
 @click.option(
-    "--nothing-was-lost", "lossless", is_flag=True, help="After a failover without loss: enable sending, mark nothing."
+    "--nothing-was-lost",
+    "lossless",
+    is_flag=True,
+    help="After a failover that lost nothing: enable sending and mark no message.",
 )
 def resume_after_restore(*, dry_run: bool, forced: bool, lossless: bool) -> None:
     """Enable sending from a database that was restored from a backup. Until then nothing is sent from it.
@@ -40,7 +46,7 @@ def resume_after_restore(*, dry_run: bool, forced: bool, lossless: bool) -> None
     depending on MAILING_ON_UNKNOWN.
     """
     if lossless and (dry_run or forced):
-        raise click.UsageError("--nothing-was-lost goes with no other option")
+        raise click.UsageError("--nothing-was-lost cannot be combined with another option")
     settings = configured()
     options = Options(hold=holds_unknown(settings), echo=click.echo, forced=forced)
     work = resume_without_loss if lossless else forecast if dry_run else resume
@@ -93,7 +99,9 @@ async def resume_without_loss(sessions: Sessions, options: Options) -> None:
     async with transaction(sessions) as session:
         home, here = await restore.identities(session)
         if home == restore.SET_ASIDE:
-            raise MailingError("something was lost: this database was set aside; leave out --nothing-was-lost")
+            raise MailingError(
+                "a process found an acknowledged commit missing; run the command without --nothing-was-lost"
+            )
         if home == here:
             options.echo(NOT_NEEDED)
             return

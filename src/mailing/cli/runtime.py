@@ -1,4 +1,4 @@
-"""What every command needs: settings, an event loop, signals."""
+"""Shared by all commands: settings, event loop, signals."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ T = TypeVar("T")
 def configured(*needed: str, problems_of: Callable[[Settings], list[str]] = lambda _: []) -> Settings:
     """Load the settings and configure logging. Raise ConfigurationError if a `needed` one is missing.
 
-    `problems_of` finds what follows from other settings.
+    `problems_of` finds settings that are required because of others.
     """
     settings = load(os.environ, DOTENV)
     missing = [name for name in needed if getattr(settings, name) is None]

@@ -11,7 +11,7 @@ from mailing.errors import Invalid
 from mailing.reasons.refusals import Refusal, RefusalCode, RefusedField
 
 COLUMNS = ("phone", "operator_code", "tag", "timezone", "opted_out")
-DELIMITERS = (",", ";", "\t", "|")  # of equally good ones the first
+DELIMITERS = (",", ";", "\t", "|")  # if several fit equally well, the first
 MAX_HEADER_PROBLEMS = 20  # a header of 64 KiB has room for thousands
 
 UNDECODED = re.compile("[\ud800-\udfff]").search  # surrogateescape decodes invalid bytes to these

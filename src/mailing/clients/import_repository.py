@@ -26,7 +26,7 @@ _STAGE = text("""
         opted_out boolean) ON COMMIT DROP
 """)
 _STAGE_MOVED = text("CREATE TEMPORARY TABLE moved_client (id bigint) ON COMMIT DROP")
-# An erasure that starts now waits for the import, and the import waits for one in progress: none is missed.
+# An erasure that starts now waits for the import, and the import waits for an erasure in progress, so none is missed.
 _WAIT_FOR_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
 # Opt-outs of phones without a client: nobody may create such a client meanwhile. A long import is not waited for.
 _KEEP_OTHERS_OUT = text("SELECT set_config('lock_timeout', '10s', true), lock_for_suppression()")

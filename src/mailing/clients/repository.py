@@ -122,7 +122,10 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         return changed
 
     async def _record_opt_out(self, client: ClientOut, *, by: str, stopped: int, asked: bool) -> None:
-        """Record it; unless the caller asked for it, with the entry of the list, which may be older than the client."""
+        """Record an opt-out.
+
+        If the caller did not ask for it, add the entry of the list, which may be older than the client.
+        """
         detail: dict[str, Any] = {"stopped": stopped}
         entry = None if asked else await suppression_of(self.session, client.phone)
         if entry:
@@ -154,7 +157,10 @@ def _all_fields(data: ClientIn) -> dict[str, Any]:
 
 
 def _given_fields(data: ClientPatch, *, of: Client) -> dict[str, Any]:
-    """Return the given fields. An operator code taken from the old phone follows the new one; a given one stays."""
+    """Return the given fields.
+
+    An operator code that was taken from the old phone follows the new phone; a given code stays.
+    """
     values = dict(given_fields(data))
     follows = of.operator_code == operator_code_of(of.phone)
     if data.operator_code is None or (data.operator_code is UNSET and follows):

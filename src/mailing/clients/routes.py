@@ -35,7 +35,7 @@ CSV_EXAMPLE = (
     "phone,operator_code,tag,timezone,opted_out\r\n79161234567,916,vip,Europe/Moscow,no\r\n79031234568,,,Asia/Omsk,\r\n"
 )
 
-# What every tag and phone has. The framework checks it, and so names all bad parameters at once.
+# A rule for tags and phones that the framework checks, so that all bad parameters are named at once.
 NO_CONTROL_CHARACTERS = "^\\s*[^\\u0000-\\u001f\\u007f-\\u009f]+\\s*$"  # white space around a tag is dropped
 TEN_DIGITS = "^([^0-9]*[0-9]){10}"
 

@@ -40,7 +40,7 @@ async def suppression_of(session: AsyncSession, phone: str) -> Suppression | Non
 
 
 async def attribute_opt_outs(session: AsyncSession, *, by: str, reason: ReasonCode, **params: Fact) -> None:
-    """Say who opts out and how, for entries that are added until the commit. The parameters hold no phone."""
+    """Set the actor and reason of the entries that are added until the commit. The parameters hold no phone."""
     values = {"actor": by, "code": reason.value, "params": json.dumps(params) if params else ""}
     await session.execute(_ATTRIBUTE, values)
 
@@ -58,7 +58,10 @@ _OPT_OUT = text("SELECT o.clients, o.added FROM opt_out(ARRAY[CAST(:phone AS tex
 
 
 async def opt_out_phone(session: AsyncSession, phone: str, *, has_client: bool) -> OptOuts:
-    """Opt out a phone. Without a client it waits for the writers of clients: one may be about to store it."""
+    """Opt out a phone.
+
+    Without a client, wait for transactions that store clients: one may be about to store this phone.
+    """
     if not has_client:
         await session.execute(_LOCK)
     return one_as(OptOuts, await session.execute(_OPT_OUT, {"phone": phone}))

@@ -30,8 +30,8 @@ DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg
 
 CONNECT_S = 5
 PING_S = 2
-CLOSE_S = 0.5  # a server that stands still does not answer that either
-DRIVER_GRACE_S = 2  # the driver's limit for a statement, beyond the server's
+CLOSE_S = 0.5  # a frozen server does not answer this either
+DRIVER_GRACE_S = 2  # added to the server's limit for a statement: the driver's limit
 IDLE_IN_TRANSACTION_S = 5  # a frozen process keeps its locks no longer
 UNACKED_TIMEOUT_S = 10  # without an acknowledgement the other host counts as gone
 # seconds, seconds, probes: a dead idle connection is noticed after 25 s
@@ -139,7 +139,7 @@ async def _ping(on_dead: Callable[[], None], driver: asyncpg.Connection) -> None
         raise InvalidatePoolError from error
 
 
-# Their transactions take long: a database that is silent for a moment does not end them, only their own limits do.
+# Connections whose transactions take long: only their own limits end them, not a moment's silence of the database.
 PATIENT: WeakSet[asyncpg.Connection] = WeakSet()
 
 

@@ -18,7 +18,7 @@ from mailing.errors import ConfigurationError
 
 CONNECT_EACH_S = 2  # one of several hosts
 RECONNECT_S = 2.0  # a host, right after a connection was found dead: a request waits. Doubled with each failure
-# Of a primary; a standby follows another. The first digits of a log file's name, in hexadecimal.
+# The timeline of a primary, in hexadecimal: the first digits of a log file's name. A standby has none of its own.
 _TIMELINE = """
     SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline FROM pg_control_system()
     WHERE NOT pg_is_in_recovery()
@@ -30,8 +30,8 @@ _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.
 class Connector:
     """Connect to the first host that satisfies `target_session_attrs`, starting with the last good one.
 
-    Of several hosts, a former primary is left out: one with an earlier timeline than was seen before. It stood still
-    while another was promoted, and would take changes that are lost.
+    Of several hosts, a former primary is left out: one with an earlier timeline than was seen before. It was frozen
+    while another was promoted; changes made on it would be lost.
     """
 
     def __init__(self, address: Address, *, application: str, command_timeout_s: float) -> None:

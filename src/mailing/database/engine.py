@@ -37,7 +37,8 @@ def create_engine(
     """Create the connection pool of a process.
 
     A request that waits for a connection longer than `wait_s` is answered 503. No statement takes longer than
-    `limit_s`, except through `raw_connection`. With `reachability` none outlasts the database by more than a moment.
+    `limit_s`, except through `raw_connection`. With `reachability`, no statement waits for a database that does not
+    answer at all.
     """
     address = parse(url)
     connector = (
@@ -134,7 +135,7 @@ async def raw_connection(session: AsyncSession) -> asyncpg.Connection:
 
 
 async def be_patient(session: AsyncSession) -> None:
-    """Let the session's transaction outlast a database that is silent for a moment (`Reachability`)."""
+    """Do not end the session's transaction if the database is silent for a moment (`Reachability`)."""
     connection = await session.connection()
     connections.PATIENT.add((await connection.get_raw_connection()).driver_connection)
 

@@ -1,8 +1,8 @@
-"""Whether the database answers at all: an API request does not wait for one that does not (decision 9).
+"""Detect a database that does not answer at all, so that no API request waits for it (decision 9).
 
-A slow statement is not evidence: the server may be busy. So the question is another one, asked on a connection of its
-own, and as soon as that is silent on a new one. Without an answer to anything the database is away: connections are
-closed, so that no statement waits on them, and none is opened but by this question, until it is answered.
+A slow statement is not evidence, because the server may be busy. So a probe is sent on a connection of its own and, as
+soon as that is silent, on a new one. If nothing is answered, the database is away: its connections are closed, so that
+no statement waits on them, and only the probe opens new ones until it is answered.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from mailing.database.address import parse
 from mailing.database.connector import Connector
 
 TICK_S: Final = 0.25
-ASKING_TICKS: Final = 2  # silent ticks before the question is asked: other answers spare it
+ASKING_TICKS: Final = 2  # silent ticks before a probe is sent; any other answer makes it unnecessary
 AWAY_TICKS: Final = 8  # silent ticks after which the database is away
-MAX_LATE_S: Final = 0.05  # of a tick: a process that is itself held up cannot tell, so it does not count
-PING_S: Final = 0.5  # less than connections.PING_S: a new connection is asked as well before the database is away
+MAX_LATE_S: Final = 0.05  # of a tick; a later one does not count, because the process itself was held up
+PING_S: Final = 0.5  # less than connections.PING_S: a new connection is probed too before the database counts as away
 
 
 class Reachability:
-    """Count ticks since the last answer. A process that stands still, or gets no processor, counts none meanwhile."""
+    """Count ticks since the last answer. A process that is frozen, or gets no processor, counts none meanwhile."""
 
     def __init__(self, url: str, *, application: str, limit_s: float) -> None:
         """`limit_s`: of a statement on the connections that `connect` opens."""
@@ -84,7 +84,7 @@ class Reachability:
                 self.tick()
 
     def tick(self) -> None:
-        """Ask if nothing else was answered, one question at a time. Close all connections when the database is away."""
+        """Send a probe if nothing else was answered, one at a time. Close all connections when the database is away."""
         self.silent_ticks += 1
         if self.silent_ticks == AWAY_TICKS:
             self._close_all()

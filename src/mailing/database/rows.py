@@ -1,4 +1,4 @@
-"""Rows as structs, by the names of their columns: two columns that change places cannot pass for each other."""
+"""Rows as structs, by the names of their columns, so that swapped columns are not mistaken for each other."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar

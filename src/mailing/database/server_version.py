@@ -1,4 +1,4 @@
-"""The versions of PostgreSQL that serve."""
+"""The supported versions of PostgreSQL."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What an event says of a change."""
+"""The details that an event records of a change."""
 
 from collections.abc import Mapping
 from typing import Any

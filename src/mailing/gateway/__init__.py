@@ -1,1 +1,1 @@
-"""The external SMS gateway: classify its answers, call it, share its limits, and practise on a sandbox."""
+"""The external SMS gateway: calls and their outcomes, shared limits, providers, and a sandbox."""

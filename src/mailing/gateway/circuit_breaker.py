@@ -57,7 +57,7 @@ _REPORT = text(f"""
 
 
 class CallStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker's calls say about the gateway. `reason` is the newest failure's.
+    """The results of one worker's calls, as far as they tell about the gateway. `reason` is the newest failure's.
 
     `misconfigured` opens the breaker at once. `pause_s` is the pause that the gateway asked for.
     """

@@ -1,7 +1,7 @@
 """One call to the gateway.
 
-No exception type is trusted to say what became of a call. What decides is whether the request was handed to the socket
-(`_Request._written`): before that nothing can have been accepted; after it only a complete answer is an answer.
+The type of an exception does not tell what became of a call. Whether the request was handed to the socket
+(`_Request._written`) does: before that nothing can have been accepted; after it only a complete answer counts.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 BeforeSend = Callable[[], bool | Awaitable[bool]]
 
-# Overridden by the provider's. An answer compressed all the same is never unpacked: no bomb, and no JSON.
+# A provider's headers override these. A compressed answer is never unpacked: it could be a decompression bomb.
 HEADERS: Final = {
     "Accept": "*/*",
     "Accept-Encoding": "identity",
@@ -43,7 +43,7 @@ HEADERS: Final = {
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """What marks this installation's messages. Phones show `sender`.
+    """The sender, references and receipt addresses of this installation's messages. Phones show `sender`.
 
     `namespace` keeps the references of installations apart that share an account: ten hexadecimal digits. `receipt_url`
     gives the address for the receipts of a message, by its id.
@@ -113,11 +113,11 @@ class GatewayClient:
     ) -> Answer | None:
         """Send one message, once. Nothing is repeated here, and no outcome is an exception.
 
-        `refusals` counts how often the provider refused it softly: its next call is not a repeat.
+        `refusals` is how often the provider refused the message softly: a call after that is not a repeat.
 
-        Ends within `time_left_s`, and writes nothing after it. `before_send` is asked when the connection is ready,
-        right before the first byte; the time it takes does not count as the gateway's. None: its answer was False, or
-        `time_left_s` was over before it was True.
+        Ends within `time_left_s`, and writes nothing after it. `before_send` is awaited when the connection is ready,
+        right before the first byte; its time does not count against the gateway's timeout. None: it returned False, or
+        `time_left_s` was over before it returned True.
         """
         if self._transport is None:
             raise RuntimeError("the gateway is used outside of its `async with`")

@@ -9,7 +9,10 @@ from mailing.database.monotonic import ticks
 
 
 class Deadlines:
-    """The deadlines of the calls under way, and a timer for the first. It stays set for a call that has ended."""
+    """The deadlines of the calls under way, and one timer for the earliest.
+
+    The timer stays set even if its call has ended.
+    """
 
     def __init__(self) -> None:
         self.running: set[Deadline] = set()
@@ -17,7 +20,7 @@ class Deadlines:
         self._timer_at = float("inf")
 
     def add(self, deadline: "Deadline") -> None:
-        """Expire the deadline in time, unless it is removed before. Add it again if it now expires earlier."""
+        """Expire the deadline in time, unless it is removed before. Add it again if its time becomes earlier."""
         self.running.add(deadline)
         if deadline.expires_at < self._timer_at:
             self._set_timer(deadline.expires_at)
@@ -63,7 +66,7 @@ class Deadline:
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a deadline is of a task")
+            raise RuntimeError("a deadline must be entered in a task")
         self._task, self._cancelled_before = task, task.cancelling()
         self._deadlines.add(self)
         return self

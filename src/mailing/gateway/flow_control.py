@@ -29,7 +29,7 @@ logger = get(__name__)
 REPORT_EVERY_S: Final = 0.5
 MAX_STATE_AGE_S: Final = 1.0  # a claim checks the row itself; this bounds how long a new rate goes unnoticed
 PAUSE_S: Final = 1.0  # for a gateway that asks for a pause and doesn't say how long
-MAX_INLINE_WAIT: Final = timedelta(seconds=2)  # a pause this short is not worth a job of its own
+MAX_INLINE_WAIT: Final = timedelta(seconds=2)  # a shorter pause is waited for instead of enqueueing a job
 NO_CALLS: Final = CallStats()
 
 
@@ -87,7 +87,7 @@ class FlowControl:
     def may_call(self, *, probe: bool) -> bool:
         """Whether a call may begin, as far as this worker knows.
 
-        What its own calls reported counts at once, for probes too, before the other workers know of it.
+        Results of its own calls count at once, for probes too, before the other workers know of them.
         """
         state = self._current
         for stats in (self._unreported, *self._reporting):
@@ -137,7 +137,7 @@ class FlowControl:
             self._report_now.set()
 
     async def run(self) -> None:
-        """Report what calls said, until cancelled."""
+        """Report the results of calls, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._report_now.wait(), REPORT_EVERY_S)
@@ -150,7 +150,7 @@ class FlowControl:
                 await asyncio.sleep(REPORT_EVERY_S)
 
     async def refresh(self) -> None:
-        """Report what calls said, and read the state that all workers share."""
+        """Report the results of calls, and read the state that all workers share."""
         stats, probe_succeeded = self._unreported, self._probe_succeeded
         self._unreported, self._probe_succeeded = NO_CALLS, False
         self._report_now.clear()

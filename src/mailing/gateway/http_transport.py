@@ -105,7 +105,7 @@ class HttpTransport:
 
 
 def flaw_of(connection: Connection) -> ReasonCode | None:
-    """Say why no request can be written to it. What a server says unasked would be read as the next answer."""
+    """Return why no request can be written to it. Bytes that a server sent unasked would be read as the next answer."""
     protocol = connection.protocol
     if protocol is None or not protocol.is_connected():
         return ReasonCode.connection_closed
@@ -168,7 +168,7 @@ class Exchange:
         return protocol, transport
 
 
-# The first match counts. Only for people: outcomes are decided elsewhere.
+# The first match counts. Only for the words that people read: outcomes are decided elsewhere.
 REASONS: Final[tuple[tuple[type[BaseException], ReasonCode], ...]] = (
     (aiohttp.ClientConnectorDNSError, ReasonCode.name_not_resolved),
     (aiohttp.ClientConnectorCertificateError, ReasonCode.invalid_certificate),

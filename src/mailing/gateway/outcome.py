@@ -1,7 +1,7 @@
-"""How a call ended, and what every provider's answers have in common: the HTTP status, JSON, Retry-After.
+"""The outcome of a call, and the parts that every provider's answers share: HTTP status, JSON, Retry-After.
 
-Pure: no clock, no network, no framework. What is not certain is ambiguous, because both other errors are worse:
-`accepted` without an acceptance makes a status untrue, and `refused` without a refusal loses a message.
+Pure: no clock, no network, no framework. Anything uncertain is `ambiguous`, because the alternatives are worse: a wrong
+`accepted` makes a status false, and a wrong `refused` loses a message.
 """
 
 import email.utils
@@ -32,7 +32,7 @@ class Outcome(StrEnum):
 
     @property
     def counts(self) -> bool:
-        """Throttled and configuration are states of the gateway, and say nothing about the message."""
+        """`throttled` and `configuration` are about the gateway or the account, not about the message."""
         match self:
             case Outcome.accepted | Outcome.not_sent | Outcome.refused | Outcome.soft_refusal | Outcome.ambiguous:
                 return True

@@ -14,7 +14,7 @@ from mailing.database.rows import first_as
 from mailing.gateway.row import ONLY_ROW
 
 MAX_AHEAD_S = 1.0  # slots are granted no further ahead, so a lower rate takes effect within that time
-SLACK_S = 0.05  # a call may begin this much off its slot, and any second still holds no more calls than the rate
+SLACK_S = 0.05  # a call may begin this much before or after its slot without exceeding the rate in any second
 GRANT_SHARE_S = 0.2  # a grant is this part of a second's slots
 MIN_RATE = 1e-6  # a lower rate counts as this one: a call in 11 days
 

@@ -1,6 +1,6 @@
 """Periodic jobs that survive steps of the clock.
 
-The database's clock decides what is due, the monotonic clock how long to wait for it. Procrastinate's own scheduler
+The database's clock decides which jobs are due; the monotonic clock measures the wait. Procrastinate's own scheduler
 uses the worker's wall clock: after that went back an hour, nothing would run for an hour.
 `procrastinate_periodic_defers` decides which of several workers enqueues a tick, as it does for Procrastinate.
 """

@@ -1,7 +1,7 @@
 """The worker's side of the job queue, on Procrastinate.
 
-A job says "look at this now"; the work itself is in the tables. A lost or repeated job costs time, never a message.
-Procrastinate retries no job: the sweep finds unfinished work again.
+A job only says that there may be work now; the work itself is in the tables. A lost or repeated job costs time, never a
+message. Procrastinate retries no job: the sweep finds unfinished work again.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 MAX_OUTAGE: Final = 8  # times the limit of a statement
 RETRY_S: Final = 0.5
-POOL_WAIT_S: Final = 3  # for a connection, before it is asked for anew
+POOL_WAIT_S: Final = 3  # for a connection, before the next attempt
 
 
 _NONE: Final[Mapping[str, int]] = {}
@@ -165,13 +165,13 @@ async def _first_of(task: asyncio.Task[None], *others: Coroutine[Any, Any, objec
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether the database may be back later, as after a failover; a standby that is not promoted yet is read-only."""
+    """Whether the database may come back, as after a failover. A standby that is not promoted yet is read-only."""
     lost = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
     return isinstance(error, TimeoutError) or isinstance(error.__cause__, lost)
 
 
 class _Connector(procrastinate.PsycopgConnector):
-    """Report answers of the database, and wait for one that is away: Procrastinate's worker would end.
+    """Report when the database answers, and wait while it is away; Procrastinate's worker would end.
 
     `given_up` is set when the worker ends, before it waits for its jobs. Nothing waits after `stopping`.
     """

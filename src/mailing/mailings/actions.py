@@ -17,7 +17,7 @@ from mailing.mailings.transitions import enqueue_jobs, mark_released, reopen, se
 from mailing.messages import resolution
 from mailing.messages.cancellation import cancel_of_mailing, pending_of_mailing
 
-# messages that a cancel cancels before it answers, within a second; a job cancels the rest, none is sent
+# messages that a cancel request cancels itself, within a second; a job cancels the rest, and none is sent
 MAX_CANCELLED_AT_ONCE = 5000
 
 

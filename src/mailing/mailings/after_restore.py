@@ -1,4 +1,4 @@
-"""Find and pause the mailings that a backup is not certain about: more may have happened after it was taken."""
+"""Find and pause the mailings whose state a backup may not show, because more happened after it was taken."""
 
 import msgspec
 from sqlalchemy import text
@@ -58,6 +58,6 @@ _STARTED = text("SELECT id FROM mailing WHERE status IN ('running', 'paused') OR
 
 
 async def wake_started(session: AsyncSession) -> None:
-    """Enqueue what there is to plan, send or finalize. Index: mailing_open."""
+    """Enqueue jobs for mailings to plan, send or finalize. Index: mailing_open."""
     started = (await session.execute(_STARTED)).scalars()
     await defer_all(session, [Wake("plan_mailing", {"mailing_id": mailing_id}) for mailing_id in started])

@@ -37,9 +37,9 @@ _REACH = text(f"""
     FROM client c WHERE c.id <= :upto GROUP BY 1, 2
 """)  # noqa: S608 - composed from constants of this module
 
-# Part of the same, joined with the mailing's messages: what an edit replans is what `plan_slice` would plan. Both are
-# read in the order of clients and merged, which takes half the processor time of a hash table. The parts are counted
-# side by side. 1,000,000 of each: 0.6 s of processor time in three processes.
+# Count one part of the clients, joined with the mailing's messages, by the conditions of `plan_slice`. Both are read in
+# the order of clients and merged, which takes half the processor time of a hash table. The parts are counted side by
+# side. 1,000,000 of each: 0.6 s of processor time in three processes.
 _PART_OF_EDIT = """
     SELECT c.timezone, CASE {not_selected}
         WHEN m.status = 'pending' THEN NULL
@@ -58,7 +58,10 @@ _PARTS: Final = 3
 
 
 def _of_edit(may_be_reached: str) -> TextClause:
-    """Return the statement for all parts. A phone's condition stands in it only if needed: it costs a row's hash."""
+    """Return the statement for all parts.
+
+    The condition on former phones is only in it if needed: it costs a hash for each row.
+    """
     parts = (
         _PART_OF_EDIT.format(
             not_selected=_NOT_SELECTED, may_be_reached=may_be_reached, after=f"bound_{n}", upto=f"bound_{n + 1}"

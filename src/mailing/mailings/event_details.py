@@ -12,7 +12,7 @@ FIELDS = ("starts_at", "ends_at", "filter", "local_window")
 
 
 def details(mailing: MailingOut) -> dict[str, Any]:
-    """Describe a new mailing. `draft` is only there for one: any other mailing is released by creating it."""
+    """Describe a new mailing. `draft` is only set for a draft: any other mailing is released by creating it."""
     draft = {"draft": True} if mailing.status is MailingStatus.draft else {}
     return _fields(mailing) | draft
 

@@ -1,4 +1,4 @@
-"""Statements on mailings as a worker needs them: status transitions, guarded, and what is left to do."""
+"""Statements on mailings for workers: guarded status transitions, and the search for pending work."""
 
 from collections.abc import Sequence
 from datetime import datetime, time
@@ -22,9 +22,9 @@ async def find_mailing(session: AsyncSession, mailing_id: int) -> Mailing | None
 
 PLAN_TIMEOUT_S = 15
 
-# scheduled → running when the start has come. The planner is fenced: one for a revision, until its heartbeat times out.
-# The audience ends with the newest client of this moment. In a restored database nothing is planned: a message would
-# get an id that may have been used after the backup.
+# scheduled → running when the start has come. Only one worker plans a revision, until its heartbeat times out. The
+# audience ends with the newest client of this moment. In a restored database nothing is planned: a message would get an
+# id that may have been used after the backup.
 _CLAIM_PLAN = text(f"""
     UPDATE mailing SET
         status = CASE status WHEN 'scheduled' THEN 'running' ELSE status END,

@@ -1,4 +1,4 @@
-"""Resolve unknown messages: record what became of one, or of all that a mailing has."""
+"""Resolve unknown messages: record the true result of one, or of all in a mailing."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 

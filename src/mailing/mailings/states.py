@@ -8,7 +8,7 @@ any but finished ── cancel ──► cancelled
 
 A release covers everything that decides what is sent: text, times, local hours, filter. An editor, who may not send,
 can't start a mailing and can't change one that has started; an editor's change to a scheduled mailing withdraws its
-release. Only a release leads out of a draft, no change does.
+release. Only a release turns a draft into a scheduled mailing; a change never does.
 """
 
 from datetime import datetime

@@ -30,7 +30,8 @@ _CANCEL = text(f"""
 
 
 async def cancel_of_mailing(session: AsyncSession, mailing_id: int, count: int) -> int:
-    """Call only when the mailing is cancelled. Fewer than `count`: only messages that are being sent may come back.
+    """Call only when the mailing is cancelled. If it returns fewer than `count`, only messages that are being sent may
+    still become pending.
 
     In a restored database they all may have been sent: they are ended after `mailing resume-after-restore`.
     """

@@ -22,7 +22,7 @@ SET_ASIDE_S = 300
 
 
 class ClaimedMessage(msgspec.Struct, frozen=True):
-    """What the call needs, and the decision about the message afterwards. `claim_no` is the fencing token."""
+    """A claimed message, with what the call and the decision after it need. `claim_no` is the fencing token."""
 
     id: int
     claim_no: int

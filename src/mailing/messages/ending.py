@@ -1,4 +1,4 @@
-"""How a message `m` ends that is not being sent."""
+"""SQL that ends a message `m` that is not being sent."""
 
 from mailing.messages.states import MessageStatus
 from mailing.reasons.codes import ReasonCode

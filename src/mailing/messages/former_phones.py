@@ -1,4 +1,4 @@
-"""Once per mailing and phone, whatever client has the phone: conditions on `former_phone`, which a trigger fills.
+"""Conditions on `former_phone`, which a trigger fills: a phone gets a mailing once, even if another client has it now.
 
 Only a phone that left a client can have had a message of another client. So a mailing without entries costs one look at
 the index.
@@ -14,7 +14,8 @@ _MAY_REACH = """
     (o.phone IS NULL OR o.phone = {phone}) AND (o.status IN ('sending', 'sent', 'unknown') OR o.maybe_accepted)
 """
 
-# Conditions on a client `c`: a message was claimed for its phone on behalf of an earlier client; and it may reach it.
+# Conditions on a client `c`: a message of an earlier client was claimed for its phone; that message may have reached
+# the phone.
 HAS_FORMER = f"""({_ANY} AND EXISTS (
     SELECT FROM former_phone f CROSS JOIN erasure_key k WHERE {_ENTRY.format(phone="c.phone")}))"""
 MAY_BE_REACHED = f"""({_ANY} AND EXISTS (

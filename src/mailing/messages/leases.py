@@ -1,4 +1,4 @@
-"""How long a claim is held, and what becomes of a message whose lease expired because its worker was lost."""
+"""The length of leases, and the recovery of messages whose lease expired because their worker was lost."""
 
 from collections.abc import Sequence
 
@@ -28,17 +28,17 @@ MAX_LEASE_S = lease_for(MAX_GATEWAY_TIMEOUT_S)
 def claimed_since_plan(lease_s: str) -> str:
     """Build the condition that a message was claimed under the newest plan: an older plan's hours may have changed.
 
-    The first plan changes none. A worker knows its own lease. Of another's only the longest possible is known, and in
-    doubt the plan is newer.
+    The first plan changes none. A worker knows its own lease; for another worker's the longest possible is used, so a
+    doubtful case counts as an older claim.
     """
     return f"(g.plan_revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.plan_heartbeat_at)"
 
 
 _CLAIMED_SINCE_PLAN = claimed_since_plan(str(MAX_LEASE_S))
 
-# The worker was lost, and it is not known whether the call was made. An edit since the claim has left the message to
-# this statement: its window is void, and a client that the filter no longer selects is not called again. By primary
-# key.
+# The worker was lost, and it is not known whether the call was made. If the mailing was edited since the claim, the
+# edit left the message to this statement: its window is void, and a client that the filter no longer selects is not
+# called again. By primary key.
 _RECLAIM = text(f"""
     WITH lost AS (
         SELECT m.id, NOT {_CLAIMED_SINCE_PLAN} AS replanned,

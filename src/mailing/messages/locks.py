@@ -5,7 +5,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 
 async def lock_for_plan(session: AsyncSession) -> bool:
-    """Keep clients from moving, opting out and leaving until the commit: what is read from here on is true then.
+    """Keep clients from moving, opting out and being deleted until the commit.
+
+    What is read from here on still holds then.
 
     False: a change of clients holds the lock for long. Commit, and try again.
     """

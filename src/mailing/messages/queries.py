@@ -23,11 +23,11 @@ from mailing.reasons.codes import stored_reason
 from mailing.reasons.words import words_of
 from mailing.restore.repository import RESTORED
 
-# As in the claim: the next call takes the present phone and text, unless an attempt may have been accepted with others.
+# As in the claim: the next call uses the current phone and text, unless an attempt with others may have been accepted.
 _RENEWS = "m.status = 'pending' AND NOT m.maybe_accepted"
 
-# A due message waits for the gateway, or for its turn (rate). Before that it waits as the plan or the last attempt
-# said.
+# A due message waits for the gateway or for a slot of the rate limit. Before it is due, the plan or the last attempt
+# has set what it waits for.
 _COLUMNS = f"""
     m.id, coalesce(g.test_of_mailing_id, g.id) AS mailing_id, m.client_id,
     CASE WHEN g.redacted_at IS NULL

@@ -1,5 +1,4 @@
-"""Ways out of doubt and of a final status: an operator sends failed messages again, or states what became of unknown
-ones; a receipt proves that the provider accepted a message.
+"""Transitions out of `unknown` and `failed`, by an operator or by a receipt that proves the acceptance.
 
 A message that is pending again keeps its id and history. Its window is void: `reschedule_closed` finds the next one.
 """

@@ -1,4 +1,4 @@
-"""Record what became of claimed messages: a batch of results in one guarded statement, or one message parked.
+"""Record the results of claimed messages: a batch in one guarded statement, or one message parked as unknown.
 
 One such statement per transaction: the mailing's counters stay locked from its end to the commit.
 """
@@ -22,8 +22,8 @@ from mailing.reasons.codes import Reason, code_column, params_column
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """A message's next state, after a call or after a call that was not made.
 
-    `by_plan`: the mailing's end decided it, not the gateway. Then `due_at` and `wait_reason` are for a plan with a
-    later end.
+    `by_plan`: the mailing's end decided it, not the gateway. `due_at` and `wait_reason` then apply if a newer plan has
+    a later end.
     """
 
     status: MessageStatus

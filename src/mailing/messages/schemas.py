@@ -19,7 +19,7 @@ class WaitingFor(Struct):
 
 
 class Delivery(StrEnum):
-    """What became of a sent message, as far as its provider has reported it."""
+    """The delivery of a sent message, as its provider has reported it so far."""
 
     delivered = "delivered"
     undelivered = "undelivered"
@@ -38,9 +38,9 @@ class ReceiptOut(Struct):
 
 
 class MessageOut(Struct):
-    """`attempts` counts the calls that say something about this message.
+    """`attempts` counts the calls whose outcome is about this message, not about the gateway.
 
-    `status_reason` says what the last attempt came to, or why the message ended. `reason_code` says it to programs.
+    `status_reason` is the result of the last attempt, or why the message ended. `reason_code` says it to programs.
 
     `receipt` is null until the provider has sent one; many send none.
     """

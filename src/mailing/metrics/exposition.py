@@ -70,7 +70,7 @@ async def _gateway(session: AsyncSession) -> AsyncIterator[Metric]:
 
 
 async def _failover(session: AsyncSession) -> AsyncIterator[Metric]:
-    about = "Processes by what they say of a failover: at home of the next one, in another database of the last one"
+    about = "Processes by failover verdict; docs/cluster.md lists the verdicts"
     counts: dict[tuple[str, str], int] = dict.fromkeys(product(("api", "worker"), Verdict), 0)
     counts |= {(each.kind, each.verdict): each.count for each in await witnesses(session)}
     yield _gauges("mailing_failover_verdicts", about, counts, "kind", "verdict")
@@ -125,9 +125,9 @@ def _calls(counted: counters.Counts) -> Iterator[Metric]:
 def _receipts(counted: counters.Counts) -> Iterator[Metric]:
     labelled = partial(_labelled, counted)
     received = labelled(receipts.RECEIPTS, *receipts.RESULTS)
-    yield _counters("mailing_receipts", "Receipts by what became of them", received, "result")
+    yield _counters("mailing_receipts", "Receipts by result", received, "result")
     replies = labelled(receipts.REPLIES, *receipts.REPLY_RESULTS)
-    yield _counters("mailing_replies", "Replies from phones, by what became of them", replies, "result")
+    yield _counters("mailing_replies", "Replies from phones by result", replies, "result")
     about = "From the acceptance of a message to its final receipt"
     buckets, sum_s = labelled(receipts.DELAY_BUCKETS), counted.get((receipts.DELAY_SECONDS, ""), 0)
     yield _histogram("mailing_receipt_delay_seconds", about, receipts.DELAY_S, buckets, sum_s=sum_s)

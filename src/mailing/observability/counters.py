@@ -52,7 +52,7 @@ class WorkerCounters:
 
     @property
     def counted(self) -> Mapping[tuple[str, str], float]:
-        """What the next flush adds, by name and label."""
+        """The counts that the next flush adds, by name and label."""
         return self._counted
 
     def add(self, name: str, label: str = "", *, value: float = 1) -> None:

@@ -1,7 +1,7 @@
 """Mask phones, texts and secrets in everything that is logged, as a last line of defence.
 
-Nothing that needs masking should get here. Of an exception, its class and the first line of its message are logged,
-without quoted parts, in which libraries and the database repeat values.
+The code should never log anything that needs masking. Of an exception, its class and the first line of its message are
+logged, without quoted parts, in which libraries and the database repeat values.
 """
 
 import re

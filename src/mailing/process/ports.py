@@ -1,4 +1,4 @@
-"""The port that a process is to serve."""
+"""Check that a port is free before a process serves it."""
 
 import socket
 

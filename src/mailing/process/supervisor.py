@@ -39,7 +39,7 @@ class Signals:
     kill: asyncio.Event = field(default_factory=asyncio.Event)
 
     def listen(self) -> None:
-        """Set `stop` at the first signal to end, `kill` at the next."""
+        """Set `stop` at the first signal that asks to end, `kill` at the next."""
         on_signal_to_end(self.advance)
 
     def advance(self) -> None:

@@ -128,7 +128,7 @@ class RefusedField(FieldError, frozen=True):
 
 
 class RefusedValueError(ValueError):
-    """Its text is English, for the API."""
+    """A value that is refused. The text of the error is English, for the API."""
 
     def __init__(self, code: RefusalCode, **params: str | int) -> None:
         self.refusal = Refusal(code, params)

@@ -9,7 +9,7 @@ def names_http_status(code: str | None) -> bool:
 
 
 class _Params(dict[str, Fact]):
-    """A parameter that a row does not have is shown as a gap, instead of failing the page."""
+    """A missing parameter is shown as a gap instead of failing the page."""
 
     def __missing__(self, name: str) -> str:
         return "…"

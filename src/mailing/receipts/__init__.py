@@ -1,4 +1,4 @@
-"""What providers tell about messages: receipts, and replies from phones."""
+"""Receipts of messages and replies from phones, as providers send them."""
 
 from datetime import timedelta
 from typing import Final

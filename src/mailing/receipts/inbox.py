@@ -1,4 +1,4 @@
-"""Group commit: receipts that come one by one are stored many at a time, and each is answered after its commit."""
+"""Group commit: receipts of separate requests are stored together, and each request is answered after the commit."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ class Inbox:
         self._arrived = asyncio.Event()
 
     def put(self, receipts: Sequence[Receipt]) -> asyncio.Future[None]:
-        """Return what is done once they are stored. It raises Unavailable if they are not, and never will be."""
+        """Return a future that is done once they are stored. It raises Unavailable if they will never be stored."""
         delivery = _Delivery(receipts, asyncio.get_running_loop().create_future())
         if not receipts:
             delivery.stored.set_result(None)
@@ -70,8 +70,8 @@ class Inbox:
     async def _gather(self) -> None:
         """Return when none has come for PAUSE_S, when BATCH wait, or after MAX_GATHER_S.
 
-        A provider that waits for its answers before it sends more is answered at once. From one that does not, a batch
-        takes all that comes: large batches cost the database a third of small ones.
+        A provider that waits for an answer before it sends more is answered at once. If it does not wait, a batch takes
+        all that comes: large batches cost the database a third of small ones.
         """
         ends, seen = time.monotonic() + MAX_GATHER_S, 0
         while seen < self._count < BATCH and time.monotonic() < ends:

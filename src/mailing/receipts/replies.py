@@ -1,4 +1,4 @@
-"""Replies from phones: one with an opt-out word opts its phone out. Nothing is stored of the others."""
+"""Replies from phones: a reply with an opt-out word opts its phone out. Other replies are not stored."""
 
 from mailing.clients.phone import is_phone, normalised_phone
 from mailing.clients.repository import client_with_phone
@@ -28,7 +28,7 @@ async def take_reply(sessions: Sessions, reply: Reply, words: OptOutWords) -> bo
 async def _opt_out(sessions: Sessions, phone: str, *, word: str) -> None:
     """Opt out the phone, and its client if there is one; unsent messages are cancelled in the same transaction.
 
-    The event with the word is the evidence. It has no client where only the list knows the phone.
+    The event with the word is the evidence. It has no client if the phone has none.
     """
     async with transaction(sessions) as session:
         client = await client_with_phone(session, phone)

@@ -11,7 +11,7 @@ from mailing.gateway.providers.receipt import Receipt
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What became of a batch. `delays_s`: from acceptance to each final receipt."""
+    """The results of a batch. `delays_s`: from acceptance to each final receipt."""
 
     accepted: int
     undelivered: int

@@ -1,4 +1,4 @@
-"""`/receipts/…` and `/replies/…`: requests of the provider, before all that serves people and programs.
+"""`/receipts/…` and `/replies/…`: requests of the provider, handled before the routing.
 
 The path is a capability, so it is never logged. These are also the most frequent requests, one a message: they pass
 neither routing nor the log, and only their counts and times are kept.
@@ -67,8 +67,8 @@ BUSY: Final = Answer(503, b"", (b"retry-after", b"5"))
 class ReceiptDesk:
     """What takes receipts and replies in one process.
 
-    An address tells whose it is. `providers` are the configured one, and those before a switch: their receipts may come
-    for days, and a phone may reply STOP to an old message.
+    Each address names its provider. `providers` are the configured one, and those before a switch: their receipts may
+    come for days, and a phone may reply STOP to an old message.
     """
 
     def __init__(
@@ -123,7 +123,10 @@ class ReceiptDesk:
         return self._taken[provider.name]
 
     def _receipts_address(self, path: str, key: bytes) -> tuple[Provider | None, int | None]:
-        """Return whose address this is and its message, None for all; no provider if we did not make it."""
+        """Return the provider of the address, and its message (None for an account's address).
+
+        No provider: we did not make it.
+        """
         for provider in self._providers:
             message_id = message_of(path, key=key, provider=provider.name)
             if message_id is not None:

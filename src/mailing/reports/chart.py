@@ -21,7 +21,7 @@ class Column(Struct, frozen=True):
 
 
 class Label(Struct, frozen=True):
-    """What the clock shows at the first of `hours` columns."""
+    """The clock time at the first of `hours` columns."""
 
     hours: int
     clock: str

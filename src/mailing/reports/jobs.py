@@ -138,7 +138,7 @@ async def _record(sessions: Sessions, tried: Attempted, *, at: datetime, until: 
         try:
             async with transaction(sessions) as session:
                 return await _write(session, tried, at)
-        except DATABASE_ERRORS:  # all of them: it ends with the lease, and a repeat would be a second mail
+        except DATABASE_ERRORS:  # also permanent ones: retries end with the lease; unrecorded, it would be mailed twice
             if loop_time() > until:
                 raise
             await asyncio.sleep(RECORD_PAUSE_S)

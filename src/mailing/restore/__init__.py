@@ -1,1 +1,1 @@
-"""A database restored from a backup: what it does not know, and how sending is enabled again."""
+"""A database restored from a backup: how it is recognised, and how sending is enabled again."""

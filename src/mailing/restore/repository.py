@@ -1,4 +1,4 @@
-"""A database restored from a backup: it does not know what was sent since, so nothing is sent from it.
+"""A restored database does not know what was sent since the backup, so nothing is sent from it.
 
 `installation.database_identity` is the identity of the database that may send. Each claim compares it with the
 identity of the database it runs in. `mailing resume-after-restore` adopts the new identity, and so does a process that
@@ -20,7 +20,7 @@ STEPS = {"message": 10**12, "mailing": 10**9, "client": 10**9}
 
 # In a statement: this is not the database that may send.
 RESTORED = "(SELECT database_identity <> database_identity() FROM installation)"
-# In a statement: what processes say of a failover. At most WITNESSES_KEPT rows.
+# An expression: the verdicts of the processes. Reads at most WITNESSES_KEPT rows.
 VERDICTS = """ARRAY(
     SELECT DISTINCT verdict FROM witness WHERE seen_at > now() - interval '30 s' ORDER BY verdict)"""
 _IS_RESTORED = text(f"SELECT {RESTORED}")
@@ -48,7 +48,7 @@ async def mark_restored(session: AsyncSession) -> None:
     await session.execute(_MARK)
 
 
-# Guarded twice: a process that misses something may have set it aside meanwhile, and the statement may run elsewhere.
+# Guarded twice: another process may have disabled sending meanwhile, and the connection may lead to another database.
 _RESUME_AFTER_FAILOVER = text("""
     WITH moved AS (
         UPDATE installation SET database_identity = database_identity()
@@ -89,7 +89,7 @@ async def delete_old_witnesses(session: AsyncSession) -> None:
 
 
 class Witnesses(Struct, frozen=True):
-    """How many processes of one kind say the same of a failover."""
+    """How many processes of one kind have the same verdict."""
 
     kind: str
     verdict: str
@@ -103,7 +103,7 @@ _WITNESSES = text("""
 
 
 async def witnesses(session: AsyncSession) -> list[Witnesses]:
-    """List what the processes of the last 30 s say, at most WITNESSES_KEPT rows read."""
+    """Count the verdicts of the processes of the last 30 s; reads at most WITNESSES_KEPT rows."""
     return all_as(Witnesses, await session.execute(_WITNESSES))
 
 

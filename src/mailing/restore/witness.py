@@ -1,9 +1,9 @@
-"""What each process knows of the database, and what it concludes when the database is another one.
+"""Detect whether a failover or a restore lost commits, by what each process has seen acknowledged.
 
 A process commits a number of its own every second, its tick, and remembers the last one that was acknowledged, and the
 claims acknowledged since. Replication and recovery keep a prefix of the write-ahead log: a database that has the tick
-has everything that was acknowledged before it. A process that misses something sets the database aside, at any time.
-One that misses nothing after a failover resumes sending, if the operator has declared that none loses anything
+has everything that was acknowledged before it. A process that finds a commit missing disables sending, at any time. One
+that finds nothing missing after a failover resumes sending, if the operator has declared that failovers lose nothing
 (decision 10).
 """
 
@@ -33,22 +33,22 @@ logger = get(__name__)
 CHECK_INTERVAL_S: Final = 1.0
 CHECK_TIMEOUT_S: Final = 5.0
 WARNING_INTERVAL_S: Final = 60.0
-GRACE_S: Final = 5.0  # for other processes to find out that they miss something
-MAX_AGE_S: Final = 300.0  # of a tick that vouches for a database: a process may have been frozen since
+GRACE_S: Final = 5.0  # for other processes to find out whether something is missing
+MAX_AGE_S: Final = 300.0  # of a tick that counts as evidence: a process may have been frozen since
 MAX_CLAIMS: Final = 100_000
 
 
 class Verdict(WordedCode):
-    """What a process says about a failover: at home about the next one, elsewhere about the last one."""
+    """Whether a process would resume sending after a failover, or why it does not."""
 
     ready = "ready", "would resume after a failover"  # at home
-    waiting = "waiting", "misses nothing, and waits for others to object"
+    waiting = "waiting", "found nothing missing, and waits for other processes to check"
     undeclared = "undeclared", "MAILING_FAILOVER is restore"
     asynchronous = "asynchronous", "commits did not wait for a standby"
-    newcomer = "newcomer", "has started since the failover"
-    outdated = "outdated", "was away for too long to tell"  # its last tick is older than MAX_AGE_S
-    restored = "restored", "this was not a failover, or it was set aside"  # not only the timeline is another one
-    missing = "missing", "misses something that was acknowledged"
+    newcomer = "newcomer", "started after the failover"
+    outdated = "outdated", "was disconnected for too long to tell"  # its last tick is older than MAX_AGE_S
+    restored = "restored", "this was not a failover, or a process found something missing"
+    missing = "missing", "an acknowledged commit is missing"
 
 
 class Tick(Struct, frozen=True):
@@ -127,7 +127,7 @@ class Witness:
         del self._claims[:-MAX_CLAIMS]
 
     def on_connect(self, connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's adapter of the driver's
-        """Judge each new connection before it is used: another database can only be at the end of a new one."""
+        """Judge each new connection before it is used: only a new one can lead to another database."""
         connection.run_async(self._on_connect)
 
     async def _on_connect(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
@@ -137,7 +137,7 @@ class Witness:
             return  # another version's schema: other checks report it
 
     async def run(self, engine: AsyncEngine) -> None:
-        """Look, tick and conclude every second, until cancelled."""
+        """Look at the database, commit a tick and conclude, every second, until cancelled."""
         while True:
             try:
                 await self.visit(engine)
@@ -153,7 +153,10 @@ class Witness:
         return self._back_at is not None and self._ticks() - self._back_at >= GRACE_S
 
     async def visit(self, engine: AsyncEngine) -> Verdict:
-        """Look once, tick at home, and resume elsewhere if nothing speaks against it."""
+        """Look once.
+
+        Commit a tick if this is the database that may send; otherwise resume sending if nothing speaks against it.
+        """
         async with engine.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
             sight, verdict = await self._judge(driver)
@@ -227,9 +230,9 @@ class Witness:
         logger.warning("sending resumed after a failover", was=sight.home, now=sight.here)
 
     def _may_object(self, tick: Tick, sight: Sight) -> bool:
-        """Not after an operator has resumed knowing that something is missing.
+        """Whether a missing tick counts. Not after an operator has resumed knowing that something is missing.
 
-        Rows of processes that ended long ago are deleted. One that was frozen meanwhile may find its own missing.
+        The row of a process that is silent for long is deleted, so a process that was frozen may find its row missing.
         """
         resumed_since = sight.resumed_at and (tick.resumed_at is None or sight.resumed_at > tick.resumed_at)
         return not resumed_since and not (sight.tick is None and self._is_old(tick))

@@ -28,7 +28,10 @@ class Attempt:
         self._started = context.ticks()
 
     async def make(self, text: str) -> Called | NotCalled:
-        """Call the gateway once. NotCalled: withdrawn, too late, or sending is stopped, and not a byte was written."""
+        """Call the gateway once.
+
+        NotCalled: not a byte was written, because the message was withdrawn, it is too late, or sending is stopped.
+        """
         message = self._message
         time_left_s = self._revalidator.time_left_s(message, self._clock)
         if not time_left_s:
@@ -55,7 +58,7 @@ class Attempt:
         return self._begin_with_slot() if self._context.flow_control.is_limited else self._begin()
 
     async def _begin_with_slot(self) -> bool:
-        """Wait for a slot of the rate limit. Without the database there are none: this call is not made."""
+        """Wait for a slot of the rate limit. Without the database there are no slots, and this call is not made."""
         waiting_since = self._context.ticks()
         try:
             await self._context.flow_control.wait_for_slot(self._message.id)

@@ -7,7 +7,7 @@ from mailing.observability import tracing
 
 
 class BatchSpan:
-    """Lasts from the claim until the last of `messages` is done. `clock` was read with the claim."""
+    """A span from the claim until the last of `messages` is done. `clock` was read with the claim."""
 
     def __init__(self, messages: int, clock: DatabaseClock) -> None:
         self.clock = clock

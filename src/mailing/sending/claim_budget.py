@@ -6,7 +6,7 @@ from collections import Counter
 from typing import NamedTuple
 
 BUFFER_S = 0.5
-SAMPLE_S = 0.25  # the pace is measured at least this long: all connections may happen to answer in one moment
+SAMPLE_S = 0.25  # the pace is measured over at least this time, because all connections may answer at the same moment
 MAX_CLAIMED = 3000
 MAX_UNRECORDED = 1000  # results of a second or less, usually a tenth of that; a killed process loses them
 ROUND_S = 4.0

@@ -116,14 +116,17 @@ class Claimer:
         return kept
 
     async def _offer_next_lane(self, session: AsyncSession) -> None:
-        """Not while other mailings wait: these come first."""
+        """Enqueue the next lane, but not while other mailings wait: these come first."""
         if self._lane_offered or self._lane == MAX_LANES or self._context.should_yield:
             return
         await enqueue_lane(session, self._mailing.id, self._lane + 1)
         self._lane_offered = True
 
     async def shrink(self, error: DBAPIError) -> None:
-        """Claim fewer after a row could not be claimed. Once it is alone, it is set aside and the others go on."""
+        """Claim fewer messages after a row could not be claimed.
+
+        Once that row is alone, it is postponed and the others are claimed.
+        """
         refusal = getattr(cause(error), "constraint_name", None) or sqlstate(error)  # the message would hold the phone
         logger.error("claim refused", mailing_id=self._mailing.id, messages=self._limit, error=refusal)
         if self._limit > 1:

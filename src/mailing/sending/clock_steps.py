@@ -12,14 +12,14 @@ from mailing.observability.log import get
 
 logger = get(__name__)
 
-MAX_LEASE_S = 900  # no lease is longer: one that lies further ahead was taken by the old clock
+MAX_LEASE_S = 900  # no lease is longer: one that ends later was written by the old clock
 
 _AHEAD = f"lease_until > now() + interval '{MAX_LEASE_S} s'"
 _LEASED = f"SELECT unnest(message_ids) FROM message_lease WHERE {_AHEAD}"  # noqa: S608 - composed from a constant
 
 # Plans under way, leases of messages, uploads and reports: as many rows as workers hold, and those of open mailings.
-# What was written after the step, and before it was noticed, stays: its holder relies on it. The messages are those of
-# all leases. Index: upload_open; there is one report a day.
+# Rows written after the step but before it was noticed are not shifted, because their holders rely on them. The
+# messages are those of all leases. Index: upload_open; there is one report a day.
 _SHIFT_BACK = [
     text(f"UPDATE {table} SET {column} = {column} - make_interval(secs => :back_s) WHERE {rows}")  # noqa: S608 - below
     for table, column, rows in (

@@ -24,9 +24,9 @@ class SendContext:
     """`active_mailings` are being sent by this process now, each by one job; `max_jobs` bounds them. A mailing in
     `woken` was enqueued again meanwhile.
 
-    `urgent` is a pool of its own for what decides whether calls go on: claims and records can't exhaust it.
-    `on_claimed` gets each claim that was acknowledged, before any of its messages is called. `is_settled`: not right
-    after an outage of the database.
+    `urgent` is a pool of its own for flow control and revalidation, so claims and records can't exhaust it.
+    `on_claimed` gets each claim that was acknowledged, before any of its messages is called. `is_settled` is false
+    right after an outage of the database.
     """
 
     sessions: Sessions

@@ -1,4 +1,4 @@
-"""A mailing's local hours by this process's time zone rules: the last word before a call."""
+"""A mailing's local hours by this process's time zone rules, checked after the claim."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,7 +19,10 @@ class LocalHours:
         self._windows: dict[str, SendWindow] = {}
 
     def divide(self, claimed: Iterable[ClaimedMessage]) -> tuple[list[ClaimedMessage], list[int]]:
-        """Return the messages that may be called now, none of them to close too late, and the ids of the others."""
+        """Return the messages that may be called now, and the ids of the others.
+
+        No message keeps a `closes_at` that is later than by these rules.
+        """
         if self._mailing.window is None:
             return list(claimed), []
         kept, closed = [], []
@@ -32,7 +35,7 @@ class LocalHours:
         return kept, closed
 
     def _closes_at(self, timezone: str, now: datetime) -> datetime | None:
-        """None: it is closed now."""
+        """Return when the zone's present window closes; None: it is closed now."""
         window = self._windows.get(timezone)
         if window is None or not _holds(window, now):
             window = self._mailing.next_window(timezone, now)

@@ -21,9 +21,9 @@ logger = get(__name__)
 BATCH: Final = 500
 RETRY_EVERY_S: Final = 0.5
 SHUTDOWN_S: Final = 3.0  # for deferred results, when the process ends
-SHUTDOWN_OUTAGE_S: Final = 30.0  # how long a process that is stopping waits for the database
-# SQLSTATEs of a deadlock, a serialization failure, a lock or a statement that took too long: transient, but perhaps
-# one row's fault.
+SHUTDOWN_OUTAGE_S: Final = 30.0  # how long a stopping process waits for the database
+# SQLSTATEs of a deadlock, a serialization failure, a lock or a statement that took too long: transient, but a single
+# row may be the cause.
 ROW_SQLSTATES: Final = ("40", "55P03", "57014")
 PARK_AFTER: Final = 3  # refusals
 GIVE_UP_AFTER: Final = 60  # refusals

@@ -1,4 +1,4 @@
-"""Recheck claimed messages before their calls: what was withdrawn since its claim is not called."""
+"""Recheck claimed messages before their calls: a message that was withdrawn since its claim is not called."""
 
 import asyncio
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ logger = get(__name__)
 RECHECK_EVERY_S = 0.5
 MAX_CHECK_AGE_S = 1.0  # of the newest check of a message, and of the clock reading, for a call to begin
 RECORDING_S = 5.0  # of each lease, kept for recording
-MIN_CALL_S = 0.2  # a call cut off by the end leaves a message unknown: rather no call than one without a chance
+MIN_CALL_S = 0.2  # a call cut off by the end leaves the message unknown, so a call that has hardly any time is not made
 
 
 class Revalidator:

@@ -45,7 +45,7 @@ async def send_mailing(context: SendContext, revalidator: Revalidator, mailing_i
 
 
 async def _postpone(context: SendContext, mailing_id: int, lane: int) -> None:
-    """Until the mailing has had its turn here. Meanwhile another process may take the lane."""
+    """Postpone the lane until the mailing has had its turn here. Meanwhile another process may take it."""
     if not lane:
         context.woken.add(mailing_id)
         return

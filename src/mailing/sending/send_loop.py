@@ -149,7 +149,7 @@ class SendLoop:
             self._done_with(message, span)
 
     def _done_with(self, message: ClaimedMessage, span: BatchSpan) -> None:
-        """Free what the message held, however it ended: what an aborted loop keeps, the process can't claim again."""
+        """Free what the message held, however it ended. Otherwise an aborted loop would keep its claim budget."""
         self._revalidator.untrack(message)
         self._context.claim_budget.complete(self._mailing.id)
         span.finished_one()

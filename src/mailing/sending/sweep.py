@@ -80,7 +80,7 @@ def _isolated(part: str) -> Iterator[None]:
 
 
 async def _enqueue_missing(sessions: Sessions, active: Collection[int]) -> None:
-    """Enqueue jobs for mailings that have work and no waiting job. In slices: thousands may begin in one second."""
+    """Enqueue jobs for mailings that have work and no waiting job, in slices: thousands may begin in one second."""
     async with transaction(sessions) as session:
         closed = await closed_with_pending(session, count=AT_ONCE)
         await defer_all(session, [Wake("settle_mailing", {"mailing_id": mailing_id}) for mailing_id in closed])

@@ -1,4 +1,7 @@
-"""What a mailing's pending messages wait for, read from indexes at the same cost for any number of messages."""
+"""The backlog: what a mailing's pending messages wait for.
+
+Read from indexes at the same cost for any number of messages.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -36,8 +36,8 @@ _OPEN = text(f"""
     LIMIT {MAX_OPEN}
 """)
 
-# The primary key, backwards; a rare word walks on, through mailings and not through messages. A database in the C
-# locale, such as the embedded one, knows small and capital letters of ASCII only: hence spellings.
+# The primary key, backwards; for a rare word many mailings are read, but no messages. In the C locale, as in the
+# embedded database, PostgreSQL changes the case of ASCII letters only: hence `spellings`.
 _NEWEST = text(f"""
     {_LINES} AND g.id < :before AND (CAST(:status AS text) IS NULL OR g.status = :status)
       AND (CAST(:words AS text) = '' OR g.id::text = :words OR strpos(lower(g.text), lower(:words)) > 0

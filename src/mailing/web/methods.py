@@ -42,7 +42,7 @@ class AllMethods:
         try:
             await self.app(asked, receive_until_answered, send_head)
         finally:
-            scope.update(asked | {"method": "HEAD"})  # what the routing found, for the request log
+            scope.update(asked | {"method": "HEAD"})  # what the routing found is kept for the request log
 
     async def _answer_options(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Complete `Allow`: Litestar names the methods of the path's first handler only."""

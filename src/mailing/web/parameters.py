@@ -83,7 +83,9 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) -> None:
-    """Refuse unknown and repeated query parameters: a mistyped filter would select everything, a repeated one the last.
+    """Refuse unknown and repeated query parameters.
+
+    A mistyped filter would select everything, and of a repeated one only the last value would count.
 
     Only the handler's own parameters are known, not those that a dependency reads.
     """

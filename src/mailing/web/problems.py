@@ -77,7 +77,7 @@ def problem(status: int, detail: str, fields: list[FieldError] | None = None) ->
 
 
 def refusal(status: int, detail: str, scope: HTTPScope) -> ASGIApp:
-    """Return what answers in place of the application: for middleware outside the routing."""
+    """Return an ASGI application that answers with a problem: for middleware outside the routing."""
     return problem(status, detail).to_asgi_response(None, Request(scope))
 
 
@@ -116,7 +116,7 @@ def _database(request: AnyRequest, error: Exception) -> Response[Problem]:
     return problem(503, f"The database is unavailable. Try again in a few seconds.{_retry_advice(request)}")
 
 
-RETRY_ADVICE = "repeatable"  # of a route, in its `opt`: what doing it again means
+RETRY_ADVICE = "repeatable"  # a key in a route's `opt`: what the caller should do after a lost answer
 
 
 def _retry_advice(request: AnyRequest) -> str:

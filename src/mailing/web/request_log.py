@@ -1,4 +1,4 @@
-"""One log line, span and metric for every request, safe headers in its answer, and its id in all that it leaves."""
+"""One log line, span and metric for every request, security headers for its answer, and the request's id."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Many requests for the same data in the same moment read it once."""
+"""Single flight: concurrent requests for the same data read it once."""
 
 import asyncio
 import time

@@ -24,9 +24,10 @@ ApiRequest = Request[str, Any, Any]  # its user is the caller that the guard fou
 
 
 class AppState(State):
-    """`readers` are autocommit sessions. `exporting` has a pool of its own, whose connection takes turns.
+    """`readers` are autocommit sessions.
 
-    So has the readiness check, which a full pool must not fail.
+    `exporting` has a pool of its own, so that exports take no connection of other requests. The readiness check has one
+    too, so that a used-up pool does not fail it.
     """
 
     settings: Settings

@@ -103,7 +103,7 @@ async def read(request: AnyRequest, session: Session, client_id: FromPath[Id]) -
 
 @get("/export", guards=EDITOR, **limited("exports"))
 async def export(state: AppState) -> Stream:
-    """Everybody's phone at once: not for those who only look."""
+    """Export all phones; viewers may not."""
     return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")
 
 

@@ -19,7 +19,7 @@ class Choice(Struct, frozen=True):
 
 
 class Choices(Struct, frozen=True):
-    """The chosen values, then others that match the words; `more`: there are others yet."""
+    """The chosen values, then others that match the words; `more`: there are still more."""
 
     chosen: list[Choice]
     others: list[Choice]

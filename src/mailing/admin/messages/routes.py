@@ -162,7 +162,7 @@ async def _message_page(
 
 
 def _delivery_facts(message: MessageDetail | None, now: datetime) -> dict[str, Any]:
-    """Say what came of a sent message: its receipt, `awaited`, or `none` where it is too late for one.
+    """Describe the delivery of a sent message: its receipt, `awaited`, or `none` if it is too late for one.
 
     `after`: seconds from the acceptance to the delivery, where we know both.
     """

@@ -12,7 +12,7 @@ from mailing.settings import PREFIX, ProviderName, Settings
 def provider_of(settings: Settings) -> Provider:
     """Return the configured provider. Raise ValueError for a token that no call could be made with.
 
-    Whatever `problems_of` finds, it still understands receipts.
+    It understands receipts even if `problems_of` finds problems.
     """
     return _kind(settings.gateway_provider)(settings)
 
@@ -45,7 +45,7 @@ def holds_unknown(settings: Settings) -> bool:
 
 
 def reporting_providers(settings: Settings) -> Sequence[Provider]:
-    """Return all that may report to addresses of ours: the configured provider, and those before a switch."""
+    """Return the providers that may still send receipts or replies: the configured one, and those before a switch."""
     configured = settings.gateway_provider
     names = sorted(get_args(ProviderName), key=lambda name: name != configured)
     return [kind(settings) for kind in map(_kind, names) if kind.sends_receipts]

@@ -1,7 +1,7 @@
 """Kannel's smsbox: the door to SMPP, CIMD, EMI and modems. The base address is smsbox's, such as http://host:13013.
 
-Its answers are words. What they mean was read in bearerbox 1.4.5: a message that is answered with a temporal failure
-is dropped there.
+Its answers are words, whose meaning was taken from the source of bearerbox 1.4.5: a message answered with a temporal
+failure is dropped.
 """
 
 import re

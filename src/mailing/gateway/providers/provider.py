@@ -1,4 +1,4 @@
-"""What a provider is to this product: a few constants and pure functions, without clock, network or framework."""
+"""The interface of a provider: a few constants and pure functions, without clock, network or framework."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ class CredentialsCheck(msgspec.Struct, frozen=True):
 
 
 class Provider(ABC):
-    """What most providers have in common; a module states what differs.
+    """Defaults that fit most providers; a provider's module states what differs.
 
     `repeat_is_safe`: a message sent twice under one id is delivered once, by the provider's own documentation.
     `needs` are the settings without which no call can be made. `user_form` is what MAILING_GATEWAY_USER must be: a
@@ -78,7 +78,7 @@ class Provider(ABC):
 
     @abstractmethod
     def __init__(self, settings: Settings) -> None:
-        """Take what the settings hold. Without those in `needs` it still understands receipts."""
+        """Take the provider's settings. Without those in `needs` it still understands receipts."""
 
     @abstractmethod
     def encode(self, message: Outgoing) -> Call: ...

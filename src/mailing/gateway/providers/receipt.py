@@ -1,4 +1,4 @@
-"""What a provider tells us on its own: receipts of messages, and replies from phones."""
+"""Requests that a provider makes on its own: receipts of messages, and replies from phones."""
 
 from collections.abc import Mapping
 from datetime import datetime

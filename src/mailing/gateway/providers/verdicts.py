@@ -1,4 +1,4 @@
-"""What the codes of providers come to: the classes that their tables are made of."""
+"""Verdicts: the classes into which tables sort the codes of providers."""
 
 import re
 from enum import Enum
@@ -10,7 +10,7 @@ from mailing.reasons.codes import ReasonCode
 
 
 class Verdict(Enum):
-    """The last three say nothing of the message: sending stops, and the operator is told why."""
+    """The last three are about the account and not about the message: sending stops, and the operator is told why."""
 
     accepted = Outcome.accepted, ReasonCode.provider_code
     duplicate = Outcome.accepted, ReasonCode.duplicate_reference

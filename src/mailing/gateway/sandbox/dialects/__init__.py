@@ -1,4 +1,4 @@
-"""How each provider is spoken with, from its own side: what it is sent, what it answers and what it reports.
+"""The providers' side of each API: what a provider receives, answers and reports.
 
 `NAME.py` has the class `NameDialect`.
 """

@@ -1,4 +1,4 @@
-"""What the sandbox needs to know of a provider, from the provider's own side."""
+"""The interface of a dialect: a provider's API from the provider's side."""
 
 import re
 from collections.abc import Mapping
