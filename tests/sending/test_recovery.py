@@ -10,11 +10,18 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.messages.leases import RetryPolicy
+from mailing.observability import failures
+from mailing.sending import recording
 from mailing.sending.sweep import sweep
 from support.campaign import Campaign
 from support.commands import worker_process
+from support.processes import until
 
 pytestmark = pytest.mark.slow
+
+CUT_OFF = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'mailing-worker'"""
 
 
 async def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_only_what_was_in_flight(
@@ -63,18 +70,37 @@ async def test_terminated_database_connections_lose_and_repeat_nothing(campaign:
     """With a limit the database is asked for a slot in the middle of a call, too."""
     await campaign.clients(600)
     await campaign.sandbox.behave(latency_s=0.1)
-    kill = """
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'mailing-worker'"""
     async with campaign.working(gateway_rate=rate):
         mailing = await campaign.mailing()
         for least in (50, 150, 200, 250, 300):
             await campaign.reaches(mailing, sent=least)
-            await campaign.db.run(kill)
+            await campaign.db.run(CUT_OFF)
         await campaign.until(lambda: _sent_but_for_lost_claims(campaign, mailing))
     accepted = Counter(item["id"] for item in await campaign.sandbox.ledger())
     assert set(accepted.values()) == {1}
     assert len(accepted) == 600
+
+
+async def test_a_server_that_refuses_the_workers_connections_loses_and_repeats_nothing(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while a password is changed. No row is at fault, so no result is given up however often it is refused."""
+    events: list[str] = []
+    monkeypatch.setattr(failures, "log", lambda _logger, event, *_, **_ids: events.append(event))
+    monkeypatch.setattr(recording, "RETRY_EVERY_S", 0.01)
+    database = await campaign.db.value("SELECT current_database()")
+    await campaign.clients(60)
+    await campaign.sandbox.behave(latency_s=1)
+    async with campaign.working():
+        mailing = await campaign.mailing()
+        await campaign.reaches(mailing, sending=60)
+        await campaign.db.run(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+        await campaign.db.run(CUT_OFF)
+        await until(lambda: events.count("recording failed") > recording.GIVE_UP_AFTER)
+        await campaign.db.run(f"GRANT CONNECT ON DATABASE {database} TO PUBLIC")
+        assert await campaign.finished(mailing) == {"planned": 60, "sent": 60}
+    assert "result refused" not in events
+    assert await campaign.db.run("SELECT outcome, count(*) FROM attempt GROUP BY 1") == [("accepted", 60)]
 
 
 async def test_calls_that_are_overdue_because_the_worker_was_frozen_say_nothing_about_the_gateway(

@@ -15,6 +15,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.params import CookieParameter, FromPath, HeaderParameter, QueryParameter
 from msgspec import structs
+from sqlalchemy.engine import make_url
 
 from mailing.app import POOL_SIZE, LowerCaseClients
 from mailing.settings import Settings
@@ -268,8 +269,11 @@ async def test_a_used_up_pool_is_answered_503_within_two_seconds(db: Database, a
     assert (await api.get("/mailings/")).status_code == 200
 
 
-async def test_an_unreachable_database_is_answered_503(settings: Settings) -> None:
-    nowhere = structs.replace(settings, database_url="postgresql://nobody@127.0.0.1:1/nothing")
+@pytest.mark.parametrize("refused", [False, True], ids=["nothing listens", "the server refuses connections"])
+async def test_an_unreachable_database_is_answered_503(settings: Settings, *, refused: bool) -> None:
+    server = make_url(str(settings.database_url)) if refused else make_url("postgresql://nobody@127.0.0.1:1")
+    url = server.set(database="nothing").render_as_string(hide_password=False)
+    nowhere = structs.replace(settings, database_url=url)
     async with running_api(nowhere) as api:
         assert is_problem(await api.get("/mailings/"), 503)
         assert is_problem(await api.get("/mailings/", headers={"Authorization": "Bearer mk_some"}), 503)

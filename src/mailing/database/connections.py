@@ -57,7 +57,7 @@ def install_listeners(
         "connect": partial(_set_up, set_up),
         "checkout": partial(_ping_on_checkout, on_dead, on_answer),
         "checkin": _end_patience,
-        "handle_error": _drop_what_timed_out,
+        "handle_error": _count_as_lost,
     }
     for name, listener in listeners.items():
         event.listen(engine.sync_engine, name, listener, insert=True)  # before SQLAlchemy's own first statements
@@ -148,9 +148,12 @@ def _end_patience(connection: AdaptedConnection | None, _record: ConnectionPoolE
         PATIENT.discard(connection.driver_connection)
 
 
-def _drop_what_timed_out(context: ExceptionContext) -> None:
-    """Drop a connection after a timeout: a rollback would wait as long again, over the same dead connection."""
-    if isinstance(context.original_exception, TimeoutError):
+def _count_as_lost(context: ExceptionContext) -> None:
+    """Drop a connection after a timeout: a rollback would wait as long again, over the same dead connection.
+
+    A refused connection, as by a changed password, also counts as a lost one: the statement is not at fault.
+    """
+    if isinstance(context.original_exception, TimeoutError) or context.connection is None:
         context.is_disconnect = True
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
@@ -18,7 +19,8 @@ class ReadPool:
     """Run single statements directly on the driver, on connections kept for them (decision 22).
 
     Connections are not pinged first. A statement that finds its connection dead, or gets no answer within PING_S, is
-    repeated on one that was pinged, though it may have been done. It raises asyncpg's errors, as `raw_connection` does.
+    repeated on one that was pinged, though it may have been done. It raises asyncpg's errors, as `raw_connection` does,
+    and DBAPIError if the server refuses a connection.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -64,8 +66,8 @@ class ReadPool:
     async def _connect(self) -> PoolProxiedConnection:
         try:
             return await self._engine.raw_connection()
-        except AsyncAdapt_asyncpg_dbapi.Error as error:  # around the driver's, without SQLAlchemy's DBAPIError
-            raise (error.__cause__ or error) from None
+        except AsyncAdapt_asyncpg_dbapi.Error as error:  # refused, without SQLAlchemy's DBAPIError
+            raise DBAPIError(None, None, error, connection_invalidated=True) from error
 
     async def _fetch(
         self, connection: PoolProxiedConnection, statement: str, values: tuple[object, ...], limit_s: float | None

@@ -12,7 +12,7 @@ def log(logger: BoundLogger, event: str, error: BaseException, **ids: object) ->
     traceback.
     """
     if is_transient(error):
-        logger.warning(event, error=type(error).__name__, **ids)
+        logger.warning(event, error=type(cause(error)).__name__, **ids)
         return
     state = sqlstate(error)
     found = {"sqlstate": state, "message": str(cause(error)).partition("\n")[0]} if state else {"exc_info": error}

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from mailing import errors
-from mailing.database.errors import READ_ONLY, is_transient, sqlstate
+from mailing.database.errors import READ_ONLY, cause, is_transient, sqlstate
 from mailing.errors import FieldError
 from mailing.observability import log
 from mailing.web.state import AnyRequest
@@ -110,7 +110,7 @@ def _http(_: AnyRequest, error: HTTPException) -> Response[Problem]:
 def _database(request: AnyRequest, error: Exception) -> Response[Problem]:
     if not is_transient(error):
         return _unexpected(request, error)
-    logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
+    logger.warning("database unavailable", path=request.url.path, error=type(cause(error)).__name__)
     if sqlstate(error) == READ_ONLY:
         return problem(503, "The database is read-only (a standby). Nothing was changed.")
     return problem(503, f"The database is unavailable. Try again in a few seconds.{_retry_advice(request)}")
