@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from litestar import Litestar, Response, Router
 from litestar.di import Provide
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing.access.api_guards import require_key
 from mailing.access.api_keys import KeyCache
 from mailing.access.rate_limit import RateLimiter
 from mailing.access.state import AccessState
+from mailing.admin.pages import unrouted
 from mailing.admin.routes import admin
 from mailing.clients.routes import clients
 from mailing.database import engine as engine_
@@ -92,7 +94,7 @@ def build_app() -> Litestar:
         route_handlers=[api, admin(), health(), metrics, static_files(), landing],
         openapi_config=openapi_config(),
         lifespan=[database, receipt_desk],
-        exception_handlers=EXCEPTION_HANDLERS,
+        exception_handlers={**EXCEPTION_HANDLERS, NotFoundException: unrouted, MethodNotAllowedException: unrouted},
         on_shutdown=[tracing.finish],
         request_max_body_size=1_000_000,
         logging_config=None,

@@ -48,7 +48,11 @@ class Invalid(MailingError):
 
 
 class NotFound(MailingError):
-    pass
+    """`sentence` has places for `values`, such as `%(id)s`: the admin page translates it before it fills them in."""
+
+    def __init__(self, sentence: str, **values: object) -> None:
+        super().__init__(sentence % values)
+        self.sentence, self.values = sentence, values
 
 
 class Conflict(MailingError):

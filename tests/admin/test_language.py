@@ -10,13 +10,20 @@ from mailing.admin import language
 from mailing.translations import PACKAGE, translations
 
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
+ERRORS = dict.fromkeys(["NotFound", "Conflict", "Forbidden", "TooMany", "PermissionDeniedException"])
+NO_PAGE_RAISES = {"access/api_guards.py", "privacy/erasure.py"}
 
 
 def said() -> set[tuple[str | None, str]]:
-    """Every sentence of templates and code, with its context."""
+    """Every sentence of templates and code, with its context; and those of errors, which a page may show."""
     methods = [("**.py", "python"), ("**.html", "jinja2")]
-    found = extract_from_dir(PACKAGE, methods, keywords=KEYWORDS, options_map={"**.html": {"newstyle_gettext": "true"}})
-    return {(context, text if isinstance(text, str) else text[0]) for _, _, text, _, context in found}
+    options = {"**.html": {"newstyle_gettext": "true"}}
+    found = extract_from_dir(PACKAGE, methods, keywords=KEYWORDS | ERRORS, options_map=options)
+    return {
+        (context, text if isinstance(text, str) else text[0])
+        for file, _, text, _, context in found
+        if file not in NO_PAGE_RAISES
+    }
 
 
 def catalogues() -> list[Path]:

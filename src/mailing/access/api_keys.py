@@ -97,7 +97,7 @@ async def all_keys(session: AsyncSession) -> list[ApiKey]:
 
 async def by_id(session: AsyncSession, key_id: int) -> ApiKey:
     if (found := first_as(ApiKey, await session.execute(_BY_ID, {"id": key_id}))) is None:
-        raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
+        raise NotFound("There is no key %(id)s; mailing key list shows them.", id=key_id)
     return found
 
 
@@ -105,7 +105,7 @@ async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
     """Return when every process refuses the key, REVOCATION_S after the commit. Revoking twice changes nothing."""
     async with transaction(sessions) as session:
         if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
-            raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
+            raise NotFound("There is no key %(id)s; mailing key list shows them.", id=key_id)
         await record_event(session, "key.revoked", by=by, key_id=key_id)
     await wait_until_revoked(1)
 

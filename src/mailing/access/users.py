@@ -114,12 +114,12 @@ async def all_users(session: AsyncSession) -> list[Account]:
 
 async def by_id(session: AsyncSession, user_id: int) -> Account:
     """Lock the row until the transaction ends."""
-    return _found(await session.execute(_BY_ID, {"id": user_id}), f"user {user_id}")
+    return _found(await session.execute(_BY_ID, {"id": user_id}), user_id)
 
 
 async def by_name(session: AsyncSession, name: str) -> Account:
     """Find a user with a password: names from an identity provider are not unique."""
-    return _found(await session.execute(_BY_NAME, {"name": name}), "user of this name")
+    return _found(await session.execute(_BY_NAME, {"name": name}), "of this name")
 
 
 async def set_password(session: AsyncSession, user_id: int, password: str, *, name: str, by: str) -> None:
@@ -175,9 +175,9 @@ async def _keep_an_admin(session: AsyncSession, user_id: int) -> None:
         raise Conflict("This is the last admin. Make another user an admin first.")
 
 
-def _found(rows: Any, whom: str) -> Account:  # noqa: ANN401 - a result of any shape
+def _found(rows: Any, user: object) -> Account:  # noqa: ANN401 - a result of any shape
     if (row := rows.first()) is None:
-        raise NotFound(f"There is no {whom}; mailing user list shows them.")
+        raise NotFound("There is no user %(user)s; mailing user list shows them.", user=user)
     return _account(row)
 
 

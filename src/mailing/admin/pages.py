@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
+from litestar.exceptions import HTTPException
 
 from mailing.access.roles import Role
 from mailing.admin import language
@@ -16,7 +17,7 @@ from mailing.admin.form_keys import new_form_key
 from mailing.admin.guards import SIGN_IN, SignInRequired
 from mailing.admin.kept_forms import is_restored
 from mailing.admin.viewer import Viewer, encode_address, local_path, viewer_of
-from mailing.errors import Conflict, FieldError, Invalid
+from mailing.errors import Conflict, FieldError, Invalid, NotFound
 from mailing.observability.masking import mask_addresses
 from mailing.reasons.refusals import RefusedField
 from mailing.reasons.words import names_http_status, words_of
@@ -24,7 +25,7 @@ from mailing.translations import LANGUAGES, translations
 from mailing.web.problems import problem_of
 from mailing.web.state import AnyConnection, AnyRequest
 
-HTML = "text/html; charset=utf-8"
+HTML = "text/html"  # Litestar adds the charset
 NOTICE_COOKIE = "mailing_notice"
 
 # No inline code, no other origins, no framing; pages with personal data are not cached.
@@ -128,9 +129,25 @@ def _read_notice(connection: AnyConnection) -> str:
 def problem_page(request: AnyRequest, error: Exception) -> Response[str]:
     """Show the problem that the API would answer as a page."""
     answer = problem_of(request, error)
-    shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content)
+    told = viewer_of(request).gettext(error.sentence if isinstance(error, NotFound) else answer.content.detail)
+    if isinstance(error, NotFound):
+        told %= error.values
+    shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content, told=told)
     shown.headers.update({name: value for name, value in answer.headers.items() if name == "Retry-After"})
     return shown
+
+
+def unrouted(request: AnyRequest, error: HTTPException) -> Response[Any]:
+    """Answer, for the whole application, what no route takes: below /admin/ as a page.
+
+    Where only a form is taken, as after a change of language beside a refused form, the page above is shown.
+    """
+    path = request.url.path
+    if not path.startswith("/admin/"):
+        return problem_of(request, error)
+    if request.method == "GET" and error.status_code == 405:
+        return see_other(path.rstrip("/").rpartition("/")[0])
+    return problem_page(request, error)
 
 
 @cache

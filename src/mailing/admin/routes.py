@@ -72,4 +72,4 @@ def admin() -> Router:
 
 @get("/{path:path}", guards=PUBLIC)
 async def unknown_page(path: FromPath[Path]) -> None:
-    raise NotFound(f"There is no page {path.as_posix()}.")
+    raise NotFound("There is no page %(path)s.", path=path.as_posix())

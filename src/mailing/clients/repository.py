@@ -169,7 +169,7 @@ def _given_fields(data: ClientPatch, *, of: Client) -> dict[str, Any]:
 
 
 def _missing(client_id: int) -> NotFound:
-    return NotFound(f"There is no client {client_id}.")
+    return NotFound("There is no client %(id)s.", id=client_id)
 
 
 class PhoneTaken(Conflict):

@@ -232,7 +232,7 @@ async def csv_file(state: AppState, pages: AsyncIterator[bytes], *, name: str) -
     shared = _one_at_a_time(pages, state.export_turn)
     first = await anext(shared)  # if the database can't answer, send a 503, not half a file
     disposition = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return Stream(_after(first, shared), media_type="text/csv; charset=utf-8", headers=disposition)
+    return Stream(_after(first, shared), media_type="text/csv", headers=disposition)
 
 
 async def _one_at_a_time(pages: AsyncIterator[bytes], turn: asyncio.Lock) -> AsyncIterator[bytes]:

@@ -38,7 +38,7 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
         mailing_id = await self.session.scalar(_MAILING_OF_MESSAGE, {"id": message_id})
         mailing = await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=_FOR_CHANGE)
         if mailing is None:
-            raise NotFound(f"There is no message {message_id}.")
+            raise NotFound("There is no message %(id)s.", id=message_id)
         return mailing
 
     async def list_after(self, cursor: int, *, limit: int, status: MailingStatus | None = None) -> Sequence[Mailing]:
@@ -56,5 +56,5 @@ _MAILING_OF_MESSAGE = text("SELECT mailing_id FROM message WHERE id = :id")
 
 def _found(mailing: Mailing | None, mailing_id: int) -> Mailing:
     if mailing is None:
-        raise NotFound(f"There is no mailing {mailing_id}.")
+        raise NotFound("There is no mailing %(id)s.", id=mailing_id)
     return mailing

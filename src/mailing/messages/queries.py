@@ -167,7 +167,7 @@ async def get_message(session: AsyncSession, message_id: int, *, language: str =
     """Read a message with its attempts, and the words for reasons in `language`."""
     row = (await session.execute(_ONE, {"id": message_id})).mappings().first()
     if row is None:
-        raise NotFound(f"There is no message {message_id}.")
+        raise NotFound("There is no message %(id)s.", id=message_id)
     attempts = (await session.execute(_ATTEMPTS, {"id": message_id})).mappings()
     history = [_attempt(attempt, language) for attempt in attempts]
     resolved = (await session.execute(_RESOLUTIONS, {"id": message_id})).mappings()

@@ -39,7 +39,7 @@ async def mailing_line(session: AsyncSession, mailing_id: int, *, receipts: bool
     """Read one mailing: three rows by primary key."""
     row = (await session.execute(_LINE, {"id": mailing_id})).mappings().first()
     if row is None:
-        raise NotFound(f"There is no mailing {mailing_id}.")
+        raise NotFound("There is no mailing %(id)s.", id=mailing_id)
     return _line(row, receipts=receipts)
 
 

@@ -78,8 +78,8 @@ async def _period(session: AsyncSession, state: AppState, day: date, *, now: dat
     """Return the period of the day's report. Raise NotFound for a day without a report."""
     try:
         return await planning.day_on(session, state.settings, day, now=now)
-    except Invalid as error:
-        raise NotFound(f"The day {error.errors[0].message}.") from None
+    except Invalid:
+        raise NotFound("There is no report of %(day)s.", day=day) from None
 
 
 def _label_values(state: AppState, viewer: Viewer, now: datetime) -> dict[str, Any]:
@@ -100,7 +100,7 @@ async def table(request: AnyRequest, viewer: CurrentViewer, day: Day) -> Respons
     """Return the CSV attachment of the mail."""
     rendered = await _rendered(request, day, viewer.language)
     disposition = {"Content-Disposition": f'attachment; filename="mailings-{day}.csv"', "Cache-Control": "no-store"}
-    return Response(rendered.mailings_csv, media_type="text/csv; charset=utf-8", headers=disposition)
+    return Response(rendered.mailings_csv, media_type="text/csv", headers=disposition)
 
 
 async def _rendered(request: AnyRequest, day: date, language: str) -> Rendered:

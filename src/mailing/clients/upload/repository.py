@@ -68,7 +68,8 @@ _CHUNK = text("SELECT data FROM upload_chunk WHERE upload_id = :upload_id AND nu
 async def get_upload(session: AsyncSession, upload_id: int) -> Upload:
     row = (await session.execute(_GET, {"id": upload_id})).mappings().first()
     if row is None:
-        raise NotFound(f"There is no upload {upload_id}: it was discarded, or deleted after {RESULT_RETENTION_D} days.")
+        gone = "There is no upload %(id)s: it was discarded, or deleted after %(days)s days."
+        raise NotFound(gone, id=upload_id, days=RESULT_RETENTION_D)
     return _upload(row)
 
 
