@@ -11,7 +11,9 @@ from typing import Literal
 
 import pytest
 import structlog
+from sqlalchemy.exc import DBAPIError
 
+from mailing.observability import failures
 from mailing.observability.log import WideEvent, cache_loggers, configure, get, worker_context
 from mailing.observability.masking import Masking
 from mailing.settings import Settings, secrets_of
@@ -185,6 +187,37 @@ def test_a_process_assembles_each_logger_once_if_it_says_so(lines: Lines) -> Non
     assert logger.bind() is logger.bind()
     logger.info("request")
     assert [line["event"] for line in lines()] == ["request"]
+
+
+async def test_an_error_that_lasts_has_a_line_now_and_then_which_says_what_the_server_said(
+    db: Database, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        failures.log(get(__name__), "recording failed", full.value, mailing_id=7)
+
+    with pytest.raises(DBAPIError) as full:
+        await db.run(
+            "DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full', DETAIL = '79161234567'; END $$"
+        )
+    fail()
+    fail()
+    (line,) = lines("recording failed")
+    found = {name: line[name] for name in ("level", "error", "sqlstate", "message", "mailing_id")}
+    assert found == {
+        "level": "warning",
+        "error": "DiskFullError",
+        "sqlstate": "53100",
+        "message": "no space",
+        "mailing_id": 7,
+    }
+    monkeypatch.setattr(failures, "REPEAT_AFTER_S", 0)
+    fail()
+    assert len(lines("recording failed")) == 2
+
+
+def test_a_database_that_is_away_is_reported_by_us_and_not_by_its_driver(lines: Lines) -> None:
+    logging.getLogger("psycopg.pool").warning("error connecting in 'pool-1': refused\n\tIs the server running?")
+    assert lines() == []
 
 
 def test_a_line_that_cannot_be_written_is_lost_and_nothing_else_with_it(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from mailing.database.errors import transient
 from mailing.database.read_pool import ReadPool
 from mailing.metrics.exposition import families
 from mailing.metrics.requests import RequestMetrics
+from mailing.observability import failures
 from mailing.observability.log import get as logger_named
 from mailing.web.state import AnyRequest, AppState
 
@@ -42,7 +43,7 @@ async def _read(sessions: Sessions, *, with_receipts: bool) -> list[Metric] | No
         async with asyncio.timeout(READ_TIMEOUT_S), transaction(sessions) as session:
             return await families(session, with_receipts=with_receipts)
     except transient() as error:
-        logger.warning("metrics without the database", error=type(error).__name__)
+        failures.log(logger, "metrics without the database", error)
         return None
 
 

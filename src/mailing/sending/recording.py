@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from mailing import failpoints
 from mailing.database.engine import Sessions, autocommit, transaction
-from mailing.database.errors import DATABASE_ERRORS, sqlstate, transient
+from mailing.database.errors import DATABASE_ERRORS, cause, sqlstate, transient
 from mailing.messages.results import Called, CallResult, Recorded, needs_transaction, park, record
 from mailing.observability import failures, tracing
 from mailing.observability.counters import STALE_RESULTS, WorkerCounters
@@ -169,7 +169,7 @@ class ResultRecorder:
             self._deferred.append(deferred)
         except Exception as error:  # noqa: BLE001 - logged when it was refused first
             deferred.refusals += 1
-            await self._defer_or_give_up(deferred, type(error).__name__)
+            await self._defer_or_give_up(deferred, type(cause(error)).__name__)
         else:
             self._defer_locked(deferred.plan, [deferred.result], recorded)
 

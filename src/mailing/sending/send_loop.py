@@ -17,6 +17,7 @@ from mailing.mailings.models import Mailing
 from mailing.messages.claim import ClaimedMessage
 from mailing.messages.results import Called, CallResult, NotCalled
 from mailing.messages.states import MessageStatus
+from mailing.observability import failures
 from mailing.observability.counters import POSTPONED
 from mailing.observability.log import get
 from mailing.sending.attempt import Attempt
@@ -95,7 +96,7 @@ class SendLoop:
                 self._context.woken.discard(mailing_id)  # this claim sees what woke the mailing so far
                 batch = await self._claimer.claim(room)
             except transient() as error:  # the calls under way go on, and are recorded when the database is back
-                logger.warning("claim failed", mailing_id=mailing_id, error=type(error).__name__)
+                failures.log(logger, "claim failed", error, mailing_id=mailing_id)
                 return True
             except ROW_ERRORS as error:
                 await self._claimer.shrink(error)
