@@ -14,7 +14,7 @@ from mailing.mailings.repository import find_pending_work
 from mailing.messages.leases import find_expired
 from mailing.messages.queries import get_message, messages_of, messages_of_client
 from mailing.messages.states import MessageStatus
-from mailing.sending.sweep import AT_ONCE
+from mailing.sending.sweep import MAX_MAILINGS
 from mailing.statistics import repository as statistics
 from mailing.statistics.latency import recent_calls
 
@@ -47,6 +47,6 @@ def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Rea
         "events of a mailing, last page": lambda s: history(s, "mailing_id", mailing_id, after=late, limit=LIMIT),
         "events of a client": lambda s: history(s, "client_id", deep, after=HistoryCursor(), limit=LIMIT),
         "the newest calls": recent_calls,
-        "the sweep's look": lambda s: find_pending_work(s, after=0, count=AT_ONCE),
+        "the sweep's look": lambda s: find_pending_work(s, after=0, count=MAX_MAILINGS),
         "the sweep's lost leases": find_expired,
     }

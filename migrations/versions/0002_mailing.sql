@@ -600,7 +600,7 @@ CREATE TABLE witness (
     process uuid PRIMARY KEY,
     kind    text NOT NULL CHECK (kind IN ('api', 'worker')),
     tick    bigint NOT NULL,                    -- the process's own count; it remembers the last one that was acknowledged
-    verdict text NOT NULL,                      -- mailing.restore.witness.Verdict
+    verdict text NOT NULL,                      -- mailing.restore.witness.FailoverVerdict
     seen_at timestamptz NOT NULL DEFAULT now()  -- for people and for deletion; nothing is decided by it
 ) WITH (fillfactor = 20);
 COMMENT ON TABLE witness IS

@@ -32,7 +32,7 @@ from mailing.messages.routes import read_message
 from mailing.metrics.routes import MetricsState, ProcessMetrics, metrics
 from mailing.observability import tracing
 from mailing.receipts.routes import ProviderRequests
-from mailing.receipts.serving import ReceiptState, receipt_desk
+from mailing.receipts.serving import ReceiptState, receipt_handler
 from mailing.restore.witness import witnessing
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
@@ -93,7 +93,7 @@ def build_app() -> Litestar:
     app = Litestar(
         route_handlers=[api, admin(), health(), metrics, static_files(), landing],
         openapi_config=openapi_config(),
-        lifespan=[database, receipt_desk],
+        lifespan=[database, receipt_handler],
         exception_handlers={**EXCEPTION_HANDLERS, NotFoundException: unrouted, MethodNotAllowedException: unrouted},
         on_shutdown=[tracing.finish],
         request_max_body_size=1_000_000,
@@ -120,11 +120,11 @@ def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     }
     state.single_flight = SingleFlight()
     state.receipts_expected = receipts_expected(settings)
-    state.receipt_desk = None
+    state.receipt_handler = None
     hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
     count = state.metrics.requests.count
     pages = RequestLog(hosts, count=count)
-    app.asgi_handler = ProviderRequests(pages, desk=lambda: state.receipt_desk, count=count)
+    app.asgi_handler = ProviderRequests(pages, handler=lambda: state.receipt_handler, count=count)
     return app
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.database import engine as engine_
 from mailing.database.clock import database_now
-from mailing.database.connections import spare_pings
+from mailing.database.connections import skip_recent_pings
 from mailing.database.engine import Sessions, autocommit, create_engine, transaction
 from mailing.gateway.client import GatewayClient, Origin
 from mailing.gateway.flow_control import FlowControl
@@ -125,7 +125,7 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
         create_engine, str(settings.database_url), application="mailing-worker", limit_s=STATEMENT_TIMEOUT_S
     )
     others = [create(pool_size=size, wait_s=POOL_WAIT_S) for size in (SENDING_POOL, SHORT_POOL, LONG_POOL)]
-    spare_pings(others[0], within_s=1)  # claims and records are tried again
+    skip_recent_pings(others[0], within_s=1)  # claims and records are tried again
     return [create(pool_size=URGENT_POOL), *others]
 
 

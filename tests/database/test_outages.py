@@ -66,7 +66,7 @@ async def test_a_connection_that_the_server_has_closed_is_replaced_though_it_was
     database_url: str,
 ) -> None:
     async with open_database(database_url) as db:
-        connections.spare_pings(db.engine, within_s=PATIENCE_S)
+        connections.skip_recent_pings(db.engine, within_s=PATIENCE_S)
         async with db.engine.connect() as used:
             driver: Any = (await used.get_raw_connection()).driver_connection
         server = await asyncpg.connect(database_url)

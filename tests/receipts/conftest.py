@@ -1,4 +1,4 @@
-"""The receipt desk on a real socket, with the API's own database role and a provider that speaks JSON."""
+"""The receipt handler on a real socket, with the API's own database role and a provider that speaks JSON."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from mailing.receipts.address import account_receipts_path, receipt_path, replie
 from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import opt_out_words
 from mailing.receipts.repository import read_key
-from mailing.receipts.routes import ProviderRequests, ReceiptDesk
+from mailing.receipts.routes import ProviderRequests, ReceiptHandler
 from support.asgi import served
 from support.plain_http import NO_TLS
 from support.roles import url_as
@@ -74,7 +74,7 @@ class Talkative(Provider):
 
 
 @dataclass(frozen=True)
-class Desk:
+class ReceiptServer:
     http: httpx.AsyncClient
     key: bytes
     counters: WorkerCounters
@@ -96,21 +96,21 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(database_url: str, *, account_wide: bool = False) -> AsyncIterator[Desk]:
+async def receipt_server(database_url: str, *, account_wide: bool = False) -> AsyncIterator[ReceiptServer]:
     engine = create_engine(url_as("mailing_api", database_url), application="mailing-api", pool_size=2, wait_s=2)
     sessions, counters = engine_.sessions(engine), WorkerCounters()
     pool = ReadPool(engine)
     inbox = Inbox(pool, counters)
     words = opt_out_words("STOP,СТОП")
     providers = [Talkative(account_wide=account_wide), Talkative(FORMER)]
-    desk = ReceiptDesk(sessions, providers, words, inbox, counters)
+    handler = ReceiptHandler(sessions, providers, words, inbox, counters)
     async with transaction(sessions) as session:
         key = await read_key(session)
     writing = asyncio.create_task(inbox.run())
-    async with served(ProviderRequests(_no_page, desk=lambda: desk, count=_no_count), lifespan="off") as url:
+    async with served(ProviderRequests(_no_page, handler=lambda: handler, count=_no_count), lifespan="off") as url:
         limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
         async with httpx.AsyncClient(verify=NO_TLS, base_url=url, timeout=30, limits=limits) as http:
-            yield Desk(http, key, counters)
+            yield ReceiptServer(http, key, counters)
     writing.cancel()
     await pool.aclose()
     await engine.dispose()
@@ -125,14 +125,14 @@ def _no_count(_scope: HTTPScope, _status: int, _seconds: float) -> None:
 
 
 @pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
+async def receiver(database_url: str) -> AsyncIterator[ReceiptServer]:
     """With an address for each message."""
-    async with open_desk(database_url) as desk:
-        yield desk
+    async with receipt_server(database_url) as receiver:
+        yield receiver
 
 
 @pytest.fixture
-async def account_desk(database_url: str) -> AsyncIterator[Desk]:
+async def account_receiver(database_url: str) -> AsyncIterator[ReceiptServer]:
     """With one address for all messages."""
-    async with open_desk(database_url, account_wide=True) as desk:
-        yield desk
+    async with receipt_server(database_url, account_wide=True) as receiver:
+        yield receiver

@@ -12,7 +12,7 @@ from mailing.observability.counters import WorkerCounters
 from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
 from mailing.receipts.inbox import MAX_WAITING, Inbox
 from mailing.settings import Settings
-from receipts.conftest import FORMER, NAME, Desk, open_desk
+from receipts.conftest import FORMER, NAME, ReceiptServer, receipt_server
 from support.database import Database
 from support.proxy import Proxy, proxy
 
@@ -31,102 +31,104 @@ async def between(settings: Settings) -> AsyncIterator[Proxy]:
 
 
 async def test_forged_and_walked_addresses_are_refused_without_a_word(
-    desk: Desk, db: Database, ids: Sequence[int], capfd: pytest.CaptureFixture[str]
+    receiver: ReceiptServer, db: Database, ids: Sequence[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    real = desk.path(ids[0])
+    real = receiver.path(ids[0])
     mac = real.partition(".")[2]
     forged = [
         receipt_path(bytes(32), NAME, ids[0]),
-        receipt_path(desk.key, "another", ids[0]),
+        receipt_path(receiver.key, "another", ids[0]),
         *(f"/receipts/{other}.{mac}" for other in ids[1:]),
         f"/receipts/{ids[0]}.{mac[:-1]}{'A' if mac[-1] != 'A' else 'B'}",
         f"/receipts/{ids[0]}",
         f"/receipts/0{ids[0]}.{mac}",
         f"{real}/",
-        account_receipts_path(desk.key, NAME),  # not with this provider
-        replies_path(desk.key, NAME).replace("/replies", "/receipts"),
+        account_receipts_path(receiver.key, NAME),  # not with this provider
+        replies_path(receiver.key, NAME).replace("/replies", "/receipts"),
         real.replace("/receipts", "/replies"),
         "/receipts/",
         "/replies/",
     ]
     for path in forged:
         for method in ("GET", "POST"):
-            answer = await desk.http.request(method, path, params={"state": 3} if method == "GET" else None, json=[])
+            answer = await receiver.http.request(
+                method, path, params={"state": 3} if method == "GET" else None, json=[]
+            )
             assert (answer.status_code, answer.content) == (403, b""), path
     assert await db.value("SELECT count(*) FROM receipt") == 0
-    assert desk.counted()["forged"] + desk.counted("replies")["forged"] == 2 * len(forged)
+    assert receiver.counted()["forged"] + receiver.counted("replies")["forged"] == 2 * len(forged)
     told = "".join(capfd.readouterr())
     assert mac not in told
     assert "/receipts/" not in told
 
 
-async def test_a_replayed_address_changes_nothing(desk: Desk, db: Database, ids: Sequence[int]) -> None:
+async def test_a_replayed_address_changes_nothing(receiver: ReceiptServer, db: Database, ids: Sequence[int]) -> None:
     for _ in range(3):
-        assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
-    assert (await desk.receipt(ids[0], 2)).status_code == 200
+        assert (await receiver.receipt(ids[0], DELIVERED)).status_code == 200
+    assert (await receiver.receipt(ids[0], 2)).status_code == 200
     assert await db.run("SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
     assert await db.value("SELECT delivered FROM receipt_counts") == 1
 
 
 async def test_the_address_of_one_message_takes_no_receipt_of_another(
-    desk: Desk, db: Database, ids: Sequence[int]
+    receiver: ReceiptServer, db: Database, ids: Sequence[int]
 ) -> None:
     items = [{"state": DELIVERED, "id": message_id} for message_id in ids]
-    assert (await desk.http.post(desk.path(ids[0]), json=items)).status_code == 200
+    assert (await receiver.http.post(receiver.path(ids[0]), json=items)).status_code == 200
     assert await db.run("SELECT message_id FROM receipt") == [(ids[0],)]
-    assert desk.counted() == {"forged": 2, "delivered": 1}
+    assert receiver.counted() == {"forged": 2, "delivered": 1}
 
 
 async def test_what_the_provider_before_a_switch_reports_still_counts(
-    desk: Desk, db: Database, ids: Sequence[int]
+    receiver: ReceiptServer, db: Database, ids: Sequence[int]
 ) -> None:
     await db.add_client(phone="79161234567")
-    path = receipt_path(desk.key, FORMER, ids[0])
-    assert (await desk.http.post(path, json=[{"state": DELIVERED}])).status_code == 200
+    path = receipt_path(receiver.key, FORMER, ids[0])
+    assert (await receiver.http.post(path, json=[{"state": DELIVERED}])).status_code == 200
     assert await db.run("SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
     stop = {"phone": "79161234567", "text": "STOP"}
-    assert (await desk.http.post(replies_path(desk.key, FORMER), json=stop)).status_code == 200
+    assert (await receiver.http.post(replies_path(receiver.key, FORMER), json=stop)).status_code == 200
     assert await db.value("SELECT opted_out FROM client WHERE phone = '79161234567'") is True
 
 
-async def test_a_receipt_may_come_by_get(desk: Desk, db: Database, ids: Sequence[int]) -> None:
-    assert (await desk.http.get(desk.path(ids[0]), params={"state": 3})).status_code == 200
+async def test_a_receipt_may_come_by_get(receiver: ReceiptServer, db: Database, ids: Sequence[int]) -> None:
+    assert (await receiver.http.get(receiver.path(ids[0]), params={"state": 3})).status_code == 200
     assert await db.value("SELECT state FROM receipt") == DELIVERED
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]]", b'[{"state": 9}]', b"\xff", b"[" * 100_000, b" " * 300_000])
 async def test_a_malformed_receipt_is_refused_and_counted(
-    desk: Desk, db: Database, ids: Sequence[int], body: bytes
+    receiver: ReceiptServer, db: Database, ids: Sequence[int], body: bytes
 ) -> None:
-    assert (await desk.http.post(desk.path(ids[0]), content=body)).status_code == 400
-    assert desk.counted() == {"malformed": 1}
+    assert (await receiver.http.post(receiver.path(ids[0]), content=body)).status_code == 400
+    assert receiver.counted() == {"malformed": 1}
     assert await db.value("SELECT count(*) FROM receipt") == 0
 
 
-async def test_only_get_and_post_are_taken(desk: Desk, ids: Sequence[int]) -> None:
+async def test_only_get_and_post_are_taken(receiver: ReceiptServer, ids: Sequence[int]) -> None:
     for method in ("HEAD", "PUT", "DELETE", "OPTIONS"):
-        assert (await desk.http.request(method, desk.path(ids[0]))).status_code == 405
+        assert (await receiver.http.request(method, receiver.path(ids[0]))).status_code == 405
 
 
 async def test_without_the_database_the_provider_is_asked_to_repeat(
     between: Proxy, db: Database, ids: Sequence[int]
 ) -> None:
-    async with open_desk(between.url) as desk:
+    async with receipt_server(between.url) as receiver:
         await between.stop()
-        answer = await desk.receipt(ids[0], DELIVERED)
+        answer = await receiver.receipt(ids[0], DELIVERED)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         await between.start()
-        assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
+        assert (await receiver.receipt(ids[0], DELIVERED)).status_code == 200
     assert await db.value("SELECT state FROM receipt") == DELIVERED
 
 
 async def test_a_commit_whose_answer_is_lost_is_repeated_and_counts_once(
     between: Proxy, db: Database, ids: Sequence[int]
 ) -> None:
-    async with open_desk(between.url) as desk:
-        assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
+    async with receipt_server(between.url) as receiver:
+        assert (await receiver.receipt(ids[0], DELIVERED)).status_code == 200
         between.cut_after = (b"__asyncpg_stmt",)  # as asyncpg names what it executes
-        assert (await desk.receipt(ids[1], DELIVERED)).status_code == 200
+        assert (await receiver.receipt(ids[1], DELIVERED)).status_code == 200
         assert not between.cut_after
     assert await db.value("SELECT delivered FROM receipt_counts") == 2
 

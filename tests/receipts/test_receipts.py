@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailing.settings import Settings
-from receipts.conftest import Desk
+from receipts.conftest import ReceiptServer
 from support.database import Database
 from support.logs import logged
 
@@ -22,9 +22,9 @@ async def counts(db: Database, mailing_id: int) -> tuple[int, int]:
     return (rows[0].delivered, rows[0].undelivered) if rows else (0, 0)
 
 
-async def test_a_receipt_is_stored_before_it_is_answered(desk: Desk, db: Database) -> None:
+async def test_a_receipt_is_stored_before_it_is_answered(receiver: ReceiptServer, db: Database) -> None:
     mailing_id, (message_id,) = await db.add_mailing_of(["sent"])
-    answer = await desk.receipt(message_id, DELIVERED)
+    answer = await receiver.receipt(message_id, DELIVERED)
     assert (answer.status_code, answer.content) == (200, b"ACK")
     assert await db.run(STORED) == [(message_id, DELIVERED, None)]
     assert await counts(db, mailing_id) == (1, 0)
@@ -42,18 +42,18 @@ async def test_a_receipt_is_stored_before_it_is_answered(desk: Desk, db: Databas
     ],
 )
 async def test_the_strongest_receipt_wins_in_whatever_order_they_come(
-    desk: Desk, db: Database, states: Sequence[int], kept: int, counted: dict[str, int]
+    receiver: ReceiptServer, db: Database, states: Sequence[int], kept: int, counted: dict[str, int]
 ) -> None:
     mailing_id, (message_id,) = await db.add_mailing_of(["sent"])
     for state in states:
-        assert (await desk.receipt(message_id, state)).status_code == 200
+        assert (await receiver.receipt(message_id, state)).status_code == 200
     assert await db.run(STORED) == [(message_id, kept, None)]
     assert await counts(db, mailing_id) == (int(kept == DELIVERED), int(kept == UNDELIVERED))
-    assert desk.counted() == counted
+    assert receiver.counted() == counted
 
 
 async def test_a_hundred_receipts_in_one_request_are_counted_by_their_mailings(
-    account_desk: Desk, db: Database
+    account_receiver: ReceiptServer, db: Database
 ) -> None:
     mailings = [await db.add_mailing() for _ in range(2)]
     ids = [await db.add_messages(mailing_id, ["sent"] * 50) for mailing_id in mailings]
@@ -63,46 +63,48 @@ async def test_a_hundred_receipts_in_one_request_are_counted_by_their_mailings(
         for n, message_id in enumerate(of_mailing)
         for state in ((ACCEPTED, DELIVERED) if n % 2 else (UNDELIVERED,))
     ]
-    assert (await account_desk.receipts(items)).status_code == 200
+    assert (await account_receiver.receipts(items)).status_code == 200
     assert [await counts(db, mailing_id) for mailing_id in mailings] == [(25, 25), (25, 25)]
-    assert account_desk.counted() == {"delivered": 50, "undelivered": 50, "stale": 50}
+    assert account_receiver.counted() == {"delivered": 50, "undelivered": 50, "stale": 50}
 
 
-async def test_many_requests_at_once_share_their_commits(desk: Desk, db: Database) -> None:
+async def test_many_requests_at_once_share_their_commits(receiver: ReceiptServer, db: Database) -> None:
     mailing_id, ids = await db.add_mailing_of(["sent"] * 100)
-    answers = await asyncio.gather(*(desk.receipt(message_id, DELIVERED) for message_id in ids for _ in range(2)))
+    answers = await asyncio.gather(*(receiver.receipt(message_id, DELIVERED) for message_id in ids for _ in range(2)))
     assert {answer.status_code for answer in answers} == {200}
     assert await counts(db, mailing_id) == (100, 0)
-    assert desk.counted() == {"delivered": 100, "stale": 100}
+    assert receiver.counted() == {"delivered": 100, "stale": 100}
     commits = await db.value("SELECT count(DISTINCT received_at) FROM receipt")
     assert commits < 20
 
 
-async def test_a_receipt_that_comes_before_our_own_record_is_kept(desk: Desk, db: Database) -> None:
+async def test_a_receipt_that_comes_before_our_own_record_is_kept(receiver: ReceiptServer, db: Database) -> None:
     [message_id] = await db.add_messages(await db.add_mailing(), ["sending"])
-    assert (await desk.receipt(message_id, DELIVERED)).status_code == 200
+    assert (await receiver.receipt(message_id, DELIVERED)).status_code == 200
     await db.run("UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now(), counted_attempts = 1")
     assert await db.value("SELECT state FROM receipt") == DELIVERED
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
-async def test_a_receipt_that_contradicts_us_is_stored_and_told(desk: Desk, db: Database, status: str) -> None:
+async def test_a_receipt_that_contradicts_us_is_stored_and_told(
+    receiver: ReceiptServer, db: Database, status: str
+) -> None:
     [message_id] = await db.add_messages(await db.add_mailing(), [status])
     for state in (ACCEPTED, DELIVERED):
-        await desk.receipt(message_id, state)
+        await receiver.receipt(message_id, state)
     assert await db.value("SELECT status FROM message") == status
     events = await db.run("SELECT kind, actor, message_id, detail FROM event")
     assert events == [("message.contradicted", "receipt", message_id, {"status": status, "state": "accepted"})]
-    assert desk.counted()["contradiction"] == 1
+    assert receiver.counted()["contradiction"] == 1
 
 
-async def test_an_unknown_message_is_answered_as_any_other(desk: Desk, db: Database) -> None:
+async def test_an_unknown_message_is_answered_as_any_other(receiver: ReceiptServer, db: Database) -> None:
     _, (redacted,) = await db.add_mailing_of(["sent"])
     await db.run("UPDATE mailing SET redacted_at = now()")
     for message_id in (redacted, 2**62):
-        assert (await desk.receipt(message_id, DELIVERED)).status_code == 200
+        assert (await receiver.receipt(message_id, DELIVERED)).status_code == 200
     assert await db.run(STORED) == []
-    assert desk.counted() == {"unknown": 2}
+    assert receiver.counted() == {"unknown": 2}
 
 
 @pytest.mark.parametrize(
@@ -116,11 +118,11 @@ async def test_an_unknown_message_is_answered_as_any_other(desk: Desk, db: Datab
     ],
 )
 async def test_the_providers_time_counts_if_it_is_plausible(
-    desk: Desk, db: Database, hours: int, is_theirs: bool
+    receiver: ReceiptServer, db: Database, hours: int, is_theirs: bool
 ) -> None:
     [message_id] = await db.add_messages(await db.add_mailing(), ["sent"])
     given = datetime.now(UTC) + timedelta(hours=hours)
-    assert (await desk.receipt(message_id, DELIVERED, at=given.isoformat())).status_code == 200
+    assert (await receiver.receipt(message_id, DELIVERED, at=given.isoformat())).status_code == 200
     assert await db.value("SELECT at = :given FROM receipt", given=given) is is_theirs
     assert await db.value("SELECT at BETWEEN now() - interval '1 h' AND now() FROM receipt") is True
 
@@ -130,30 +132,30 @@ async def test_the_providers_time_counts_if_it_is_plausible(
     [("27", "27"), ("x" * 1000, "x" * 32), ("a\x00\nЖ b", "a b"), ("\n", None), ("", None), (" no route ", "no route")],
 )
 async def test_a_reason_is_kept_as_short_printable_ascii(
-    desk: Desk, db: Database, given: str, kept: str | None
+    receiver: ReceiptServer, db: Database, given: str, kept: str | None
 ) -> None:
     [message_id] = await db.add_messages(await db.add_mailing(), ["sent"])
-    assert (await desk.receipt(message_id, UNDELIVERED, code=given)).status_code == 200
+    assert (await receiver.receipt(message_id, UNDELIVERED, code=given)).status_code == 200
     assert await db.value("SELECT code FROM receipt") == kept
 
 
 async def test_a_status_without_a_meaning_proves_that_the_provider_has_the_message(
-    desk: Desk, db: Database, settings: Settings
+    receiver: ReceiptServer, db: Database, settings: Settings
 ) -> None:
     ids = await db.add_messages(await db.add_mailing(), ["sent"] * 3)
     with logged(settings) as lines:
         for message_id in ids:
-            await desk.receipt(message_id, ACCEPTED, code="TELEPORTED", listed=False)
+            await receiver.receipt(message_id, ACCEPTED, code="TELEPORTED", listed=False)
         assert [line["code"] for line in lines("receipt with an unlisted status")] == ["TELEPORTED"]
-    assert desk.counted() == {"accepted": 3, "unlisted": 3}
+    assert receiver.counted() == {"accepted": 3, "unlisted": 3}
 
 
-async def test_receipts_and_senders_wait_for_nothing_of_each_other(desk: Desk, db: Database) -> None:
+async def test_receipts_and_senders_wait_for_nothing_of_each_other(receiver: ReceiptServer, db: Database) -> None:
     mailing_id, (message_id, other) = await db.add_mailing_of(["sent", "sending"])
     async with db.engine.connect() as sender, sender.begin():
         await _record(sender, other)
-        assert (await asyncio.wait_for(desk.receipt(message_id, DELIVERED), 5)).status_code == 200
-        assert (await asyncio.wait_for(desk.receipt(other, DELIVERED), 5)).status_code == 200
+        assert (await asyncio.wait_for(receiver.receipt(message_id, DELIVERED), 5)).status_code == 200
+        assert (await asyncio.wait_for(receiver.receipt(other, DELIVERED), 5)).status_code == 200
     assert await counts(db, mailing_id) == (2, 0)
 
 

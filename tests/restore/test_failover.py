@@ -10,7 +10,7 @@ from mailing.cli.resume_after_restore import Options, resume, resume_without_los
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import MailingError
 from mailing.mailings.after_restore import wake_started
-from mailing.restore.witness import GRACE_S, MAX_AGE_S, Verdict, Witness
+from mailing.restore.witness import GRACE_S, MAX_AGE_S, FailoverVerdict, Witness
 from support.database import Database, open_database
 from support.failover import Pair, running_pair
 from support.postgres import Cluster
@@ -35,7 +35,7 @@ class Process:
     def __post_init__(self) -> None:
         self.witness = Witness(by="worker", lossless=self.lossless, wake=wake_started, ticks=lambda: self.now)
 
-    async def visit(self, *, after_s: float = 0) -> Verdict:
+    async def visit(self, *, after_s: float = 0) -> FailoverVerdict:
         self.now += after_s
         return await self.witness.visit(self.db.engine)
 
@@ -56,10 +56,10 @@ async def test_a_failover_that_lost_nothing_is_resumed_after_a_grace_and_the_mai
 ) -> None:
     process = Process(db)
     mailing = await db.add_mailing()
-    assert await process.visit() == Verdict.ready
+    assert await process.visit() == FailoverVerdict.ready
     await fail_over(pair, db)
-    assert await process.visit(after_s=30) == Verdict.waiting
-    assert await process.visit(after_s=GRACE_S - 1) == Verdict.waiting
+    assert await process.visit(after_s=30) == FailoverVerdict.waiting
+    assert await process.visit(after_s=GRACE_S - 1) == FailoverVerdict.waiting
     assert await db.value(IS_RESTORED)
     await process.visit(after_s=1)
     assert not await db.value(IS_RESTORED)
@@ -67,7 +67,7 @@ async def test_a_failover_that_lost_nothing_is_resumed_after_a_grace_and_the_mai
     assert (kind, actor) == ("database.failed_over", "worker")
     assert [detail[name].split("/")[1] for name in ("was", "now")] == ["00000001", "00000002"]
     assert await db.run(JOBS) == [("plan_mailing", str(mailing))]
-    assert await process.visit() == Verdict.asynchronous, "the new primary has no standby yet"
+    assert await process.visit() == FailoverVerdict.asynchronous, "the new primary has no standby yet"
 
 
 async def test_the_default_stays_stopped_and_so_do_commits_that_waited_for_no_standby_and_processes_that_are_new(
@@ -75,14 +75,17 @@ async def test_the_default_stays_stopped_and_so_do_commits_that_waited_for_no_st
 ) -> None:
     async with running_pair(cluster, synchronous=False) as pair, open_database(pair.url, pool_size=3) as db:
         undeclared, alone = Process(db, lossless=False), Process(db)
-        assert [await undeclared.visit(), await alone.visit()] == [Verdict.undeclared, Verdict.asynchronous]
+        assert [await undeclared.visit(), await alone.visit()] == [
+            FailoverVerdict.undeclared,
+            FailoverVerdict.asynchronous,
+        ]
         await pair.caught_up()
         await fail_over(pair, db)
         newcomer = Process(db)
         for process in (undeclared, alone, newcomer):
             await process.visit()
         found = [await process.visit(after_s=2 * GRACE_S) for process in (undeclared, alone, newcomer)]
-        assert found == [Verdict.undeclared, Verdict.asynchronous, Verdict.newcomer]
+        assert found == [FailoverVerdict.undeclared, FailoverVerdict.asynchronous, FailoverVerdict.newcomer]
         assert await db.value(IS_RESTORED)
         assert await db.run(EVENTS) == []
 
@@ -92,8 +95,8 @@ async def test_a_process_that_slept_too_long_vouches_for_nothing(pair: Pair, db:
     process = Process(db)
     await process.visit()
     await fail_over(pair, db)
-    assert await process.visit(after_s=MAX_AGE_S + 1) == Verdict.outdated
-    assert await process.visit(after_s=GRACE_S) == Verdict.outdated
+    assert await process.visit(after_s=MAX_AGE_S + 1) == FailoverVerdict.outdated
+    assert await process.visit(after_s=GRACE_S) == FailoverVerdict.outdated
     assert await db.value(IS_RESTORED)
 
 
@@ -112,15 +115,18 @@ async def test_what_was_lost_sets_the_database_aside_even_after_another_process_
     await content.visit()
     await content.visit(after_s=GRACE_S)
     assert not await db.value(IS_RESTORED)
-    assert await late.visit() == Verdict.missing
+    assert await late.visit() == FailoverVerdict.missing
     assert await db.value(IS_RESTORED)
     events = [(event.kind, event.detail.get("missing_claims")) for event in await db.run(EVENTS)]
     assert events == [("database.failed_over", None), ("database.rolled_back", 1)]
-    assert [await each.visit(after_s=2 * GRACE_S) for each in (content, late)] == [Verdict.restored, Verdict.missing]
+    assert [await each.visit(after_s=2 * GRACE_S) for each in (content, late)] == [
+        FailoverVerdict.restored,
+        FailoverVerdict.missing,
+    ]
     with pytest.raises(MailingError, match="acknowledged commit missing"):
         await resume_without_loss(db.sessions, Options(hold=False, echo=print))
     await resume(db.sessions, Options(hold=False, echo=print))
-    assert [await each.visit() for each in (content, late)] == [Verdict.asynchronous] * 2, (
+    assert [await each.visit() for each in (content, late)] == [FailoverVerdict.asynchronous] * 2, (
         "an operator has dealt with it"
     )
 
@@ -131,7 +137,7 @@ async def test_a_lost_tick_is_enough(pair: Pair, db: Database) -> None:
     await pair.cut_standby_off()
     await process.visit()
     await fail_over(pair, db)
-    assert await process.visit() == Verdict.missing
+    assert await process.visit() == FailoverVerdict.missing
     assert await db.value(IS_RESTORED)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.connections import spare_pings
+from mailing.database.connections import skip_recent_pings
 from mailing.database.engine import raw_connection, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage, claim, next_due, still_allowed
@@ -28,7 +28,7 @@ async def test_a_batch_costs_two_statements_and_one_begin_and_commit(campaign: C
     """Four round trips for 500 messages, 0.008 each; nothing in between grows with their number."""
     await campaign.clients(2 * BATCH)
     await _insert_due_messages(campaign)
-    spare_pings(db.engine, within_s=60)
+    skip_recent_pings(db.engine, within_s=60)
     recorder = ResultRecorder(db.sessions, WorkerCounters(), asyncio.Event(), on_recorded=lambda _: None)
 
     async def send_batch() -> None:

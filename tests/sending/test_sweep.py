@@ -22,7 +22,7 @@ async def due_mailings(db: Database, count: int) -> list[int]:
 async def test_every_mailing_with_work_is_woken_once_however_many_slices_there_are(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeping, "AT_ONCE", 2)
+    monkeypatch.setattr(sweeping, "MAX_MAILINGS", 2)
     mailings = await due_mailings(db, 5)
     for _ in range(2):
         await sweep(db.sessions, POLICY)

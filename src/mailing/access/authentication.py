@@ -101,7 +101,7 @@ async def _verify(
     right = await matches(password, known.password_hash if known else None)
     async with transaction(sessions) as session:
         if known and right and (await session.execute(_STILL_VALID, asdict(known))).first():
-            await lockout.forgive(session, account, address=browser.address)
+            await lockout.clear_failures(session, account, address=browser.address)
             return known
         await _record_failure(session, known, browser, locks=locks)
     raise Unauthorized("The name or the password is wrong.")

@@ -35,9 +35,9 @@ _COUNT = text("""
 
 _LOCKED_FOR = text("SELECT extract(epoch FROM locked_until - now()) FROM login_throttle WHERE key_hash = :key_hash")
 
-_FORGET = text("DELETE FROM login_throttle WHERE key_hash = :key_hash")
+_CLEAR = text("DELETE FROM login_throttle WHERE key_hash = :key_hash")
 
-_TAKE_BACK = text("""
+_UNCOUNT = text("""
     UPDATE login_throttle SET failures = failures - 1, locked_until = '-infinity' WHERE key_hash = :key_hash
 """)
 
@@ -60,14 +60,14 @@ async def count_try(session: AsyncSession, account: str, *, address: str) -> boo
     return by_address >= MAX_ADDRESS_TRIES or by_account >= MAX_ACCOUNT_TRIES
 
 
-async def forgive(session: AsyncSession, account: str, *, address: str) -> None:
+async def clear_failures(session: AsyncSession, account: str, *, address: str) -> None:
     """Reset after a success. The address keeps its other failures, or one known account would unlock all others."""
-    await session.execute(_TAKE_BACK, {"key_hash": _address(address)})
-    await session.execute(_FORGET, {"key_hash": _account(account)})
+    await session.execute(_UNCOUNT, {"key_hash": _address(address)})
+    await session.execute(_CLEAR, {"key_hash": _account(account)})
 
 
 async def unlock(session: AsyncSession, account: str) -> None:
-    await session.execute(_FORGET, {"key_hash": _account(account)})
+    await session.execute(_CLEAR, {"key_hash": _account(account)})
 
 
 async def _count(session: AsyncSession, key_hash: bytes, *, allowed: int) -> int:

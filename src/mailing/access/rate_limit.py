@@ -16,13 +16,13 @@ from mailing.database.errors import transient
 from mailing.errors import TooMany
 
 BURST_S = 2
-DRAWS_A_SECOND = 10
+RESERVATIONS_PER_S = 10
 MAX_AHEAD_S = 10  # more than the clocks of any two transactions differ
 CACHE_S = 10  # of reserved requests that were not granted
 
 # By the primary key. `tat` is the time up to which requests are granted. It never lags more than a burst behind the
 # clock. A `tat` far ahead of the clock was written before the clock went back.
-_DRAW = text("""
+_RESERVE = text("""
     INSERT INTO api_rate_limit AS a (caller, tat)
     VALUES (:caller, now() - make_interval(secs => :burst) + make_interval(secs => :worth))
     ON CONFLICT (caller) DO UPDATE
@@ -41,7 +41,7 @@ class RateLimiter:
     def __init__(self, sessions: Sessions, rate: int) -> None:
         self._sessions = sessions
         self._rate = rate
-        self._held: defaultdict[str, _Held] = defaultdict(_Held)
+        self._held: defaultdict[str, _Reserved] = defaultdict(_Reserved)
 
     async def take(self, caller: str) -> None:
         """Raise TooMany over the limit. If the database is unavailable, nothing is counted and the request proceeds."""
@@ -51,17 +51,17 @@ class RateLimiter:
         if held.empty():
             async with held.drawing:
                 if held.empty() and time.monotonic() >= held.refused_until:
-                    await self._draw(caller, held)
+                    await self._reserve(caller, held)
         if held.empty():
             raise TooMany(f"This key may make {self._rate} requests a second; try again in a second.", wait_s=1)
         held.left -= 1
 
-    async def _draw(self, caller: str, held: "_Held") -> None:
-        count = -(-self._rate // DRAWS_A_SECOND)
+    async def _reserve(self, caller: str, held: "_Reserved") -> None:
+        count = -(-self._rate // RESERVATIONS_PER_S)
         values = {"caller": caller, "burst": BURST_S, "worth": count / self._rate, "most": MAX_AHEAD_S}
         try:
             async with transaction(self._sessions) as session:
-                drawn = (await session.execute(_DRAW, values)).first() is not None
+                drawn = (await session.execute(_RESERVE, values)).first() is not None
         except transient():  # away, or open for reading alone
             drawn = True
         now = time.monotonic()
@@ -69,7 +69,7 @@ class RateLimiter:
         held.refused_until = 0.0 if drawn else now + count / self._rate
 
 
-class _Held:
+class _Reserved:
     def __init__(self) -> None:
         self.drawing = asyncio.Lock()
         self.left = 0

@@ -5,7 +5,7 @@ import os
 import click
 
 from mailing.cli.options import example, supervised, waiting
-from mailing.cli.runtime import configured, run, spare_the_collector
+from mailing.cli.runtime import configured, pause_garbage_collection, run
 from mailing.database.schema import require_schema
 from mailing.observability import log, tracing
 from mailing.process.ports import require_free_port
@@ -20,7 +20,7 @@ def api(wait_s: float) -> None:
     settings = configured("database_url")
     require_free_port(settings.host, settings.port)
     tracing.start("mailing-api", os.environ)
-    with spare_the_collector():
+    with pause_garbage_collection():
         from mailing.app import create_app  # noqa: PLC0415 - without collections
         from mailing.web.server import serve  # noqa: PLC0415 - as above
 

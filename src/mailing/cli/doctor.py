@@ -38,7 +38,7 @@ from mailing.reasons.words import words_of
 from mailing.reports import smtp
 from mailing.reports.delivery_log import failing_reports
 from mailing.restore.repository import witnesses
-from mailing.restore.witness import Verdict
+from mailing.restore.witness import FailoverVerdict
 from mailing.settings import DOTENV, PREFIX, Settings, environment_names, load, names_of_others, source_of
 from mailing.timezones import iana_version
 from mailing.urls import host_of
@@ -201,11 +201,13 @@ async def _sending(session: AsyncSession) -> Finding:
 async def _failover(session: AsyncSession, settings: Settings) -> Finding:
     found = await witnesses(session)
     declared = f"MAILING_FAILOVER={settings.failover} here"
-    seen = "; ".join(f"{each.count} {each.kind}: {Verdict(each.verdict).english}" for each in found)
+    seen = "; ".join(f"{each.count} {each.kind}: {FailoverVerdict(each.verdict).english}" for each in found)
     detail = f"{declared}; {seen or 'no process is running that could tell'}"
-    if settings.failover == "restore" and {each.verdict for each in found} <= {Verdict.undeclared}:
+    if settings.failover == "restore" and {each.verdict for each in found} <= {FailoverVerdict.undeclared}:
         return Finding("failover", "ok", f"{detail}; after one, nothing is sent until mailing resume-after-restore")
-    able = any(each.kind == "worker" and each.verdict in {Verdict.ready, Verdict.waiting} for each in found)
+    able = any(
+        each.kind == "worker" and each.verdict in {FailoverVerdict.ready, FailoverVerdict.waiting} for each in found
+    )
     return Finding("failover", "ok" if able else "warn", detail, "" if able else "docs/cluster.md says what to declare")
 
 

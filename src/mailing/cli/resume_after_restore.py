@@ -98,7 +98,7 @@ async def resume_without_loss(sessions: Sessions, options: Options) -> None:
     """
     async with transaction(sessions) as session:
         home, here = await restore.identities(session)
-        if home == restore.SET_ASIDE:
+        if home == restore.RESTORED_MARK:
             raise MailingError(
                 "a process found an acknowledged commit missing; run the command without --nothing-was-lost"
             )

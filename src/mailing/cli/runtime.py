@@ -49,7 +49,7 @@ async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
 
 
 @contextmanager
-def spare_the_collector() -> Iterator[None]:
+def pause_garbage_collection() -> Iterator[None]:
     """Collect no garbage while the block imports. Later collections pass over what it made.
 
     Imports leave a thousand objects of garbage, and looking for them took a fifth of the API's start.

@@ -6,7 +6,7 @@ import sys
 import click
 
 from mailing.cli.options import example, supervised, waiting
-from mailing.cli.runtime import configured, run, spare_the_collector, until_signal
+from mailing.cli.runtime import configured, pause_garbage_collection, run, until_signal
 from mailing.observability import log, tracing
 from mailing.process import heartbeat
 
@@ -41,7 +41,7 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
             run(require_schema(str(settings.database_url), wait_s=wait_s))
             run(run_worker_pool(settings, processes))
             return
-        with spare_the_collector():
+        with pause_garbage_collection():
             from mailing.worker import run_worker  # noqa: PLC0415 - a supervisor of workers does not send
 
         run(require_schema(str(settings.database_url), wait_s=wait_s))

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.clients.models import Client
 from mailing.clients.suppression import attribute_opt_outs, opt_out_staged
 from mailing.database.connections import fail_if_lost
-from mailing.database.engine import LONG_STATEMENT_S, be_patient, execute_long, fetch_long, raw_connection
+from mailing.database.engine import LONG_STATEMENT_S, execute_long, exempt_from_reachability, fetch_long, raw_connection
 from mailing.messages.cancellation import cancel_of_opted_out_clients
 from mailing.messages.rescheduling import invalidate_windows_of_moved_clients
 from mailing.reasons.codes import ReasonCode
@@ -29,8 +29,8 @@ _STAGE_MOVED = text("CREATE TEMPORARY TABLE moved_client (id bigint) ON COMMIT D
 # An erasure that starts now waits for the import, and the import waits for an erasure in progress, so none is missed.
 _WAIT_FOR_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
 # Opt-outs of phones without a client: nobody may create such a client meanwhile. A long import is not waited for.
-_KEEP_OTHERS_OUT = text("SELECT set_config('lock_timeout', '10s', true), lock_for_suppression()")
-_WAIT_AS_BEFORE = text("SET LOCAL lock_timeout TO DEFAULT")
+_LOCK_CLIENTS = text("SELECT set_config('lock_timeout', '10s', true), lock_for_suppression()")
+_RESET_LOCK_TIMEOUT = text("SET LOCAL lock_timeout TO DEFAULT")
 # Without any erasure no phone is hashed; otherwise 5 s for 1,000,000 rows.
 _REMOVE_ERASED = text("""
     DELETE FROM staged_client s USING erasure_key k, erasure e
@@ -53,7 +53,7 @@ _REMOVE_ZONELESS = """
     WHERE s.timezone IS NULL AND NOT s.opted_out AND NOT EXISTS (SELECT FROM client c WHERE c.phone = s.phone)
     RETURNING s.line
 """
-_UNSTAGE = text("DROP TABLE staged_client, moved_client")
+_DROP_STAGED = text("DROP TABLE staged_client, moved_client")
 
 # New phones, the last row of each. Sorted by phone: two imports never deadlock, and the unique index grows at one end.
 # An existing phone uses up no id.
@@ -65,7 +65,7 @@ _INSERT_NEW = """
     ON CONFLICT (phone) DO NOTHING
 """
 # A trigger has opted out those whose phone was on the list before. Index: client_opted_out.
-_BORN_OPTED_OUT = "SELECT id FROM client WHERE opted_out AND created_at = now() ORDER BY id"
+_NEW_OPTED_OUT = "SELECT id FROM client WHERE opted_out AND created_at = now() ORDER BY id"
 
 _LAST_ROWS = "(SELECT DISTINCT ON (phone) * FROM staged_client ORDER BY phone, line DESC) s JOIN client o USING (phone)"
 _DIFFERS = """
@@ -135,8 +135,8 @@ async def import_staged(
     Of the optional columns only those named in `columns` change existing clients. A million new clients take 20 s. The
     same statement records an event for each changed client; a new one has the import's event (decision 18).
     """
-    await be_patient(session)
-    for statement in (_KEEP_OTHERS_OUT, _WAIT_AS_BEFORE) if zoneless else (_WAIT_FOR_ERASURES,):
+    await exempt_from_reachability(session)
+    for statement in (_LOCK_CLIENTS, _RESET_LOCK_TIMEOUT) if zoneless else (_WAIT_FOR_ERASURES,):
         await session.execute(statement)
     for statement in (_STAGE, _STAGE_MOVED):
         await session.execute(statement)
@@ -149,7 +149,7 @@ async def import_staged(
     left = int(copied.rpartition(" ")[2]) - len(erased) - len(without_zone)
     given = "operator_code" in columns, "tag" in columns
     created = await execute_long(session, _INSERT_NEW)
-    opted_out = await _record_born_opted_out(session, by=by) if created else 0
+    opted_out = await _record_new_opted_out(session, by=by) if created else 0
     if created < left:
         if left > _FEW:
             await session.execute(_WITHOUT_NESTED_LOOPS)
@@ -161,7 +161,7 @@ async def import_staged(
             await invalidate_windows_of_moved_clients(session)
     if opts_out:
         opted_out += await _opt_out(session, by=by)
-    await session.execute(_UNSTAGE)
+    await session.execute(_DROP_STAGED)
     return StoredRows(created, opted_out, erased, without_zone)
 
 
@@ -171,8 +171,8 @@ async def _merge(session: AsyncSession) -> list[int]:
     return sorted(row["line"] for row in await fetch_long(session, _REMOVE_ZONELESS))
 
 
-async def _record_born_opted_out(session: AsyncSession, *, by: str) -> int:
-    ids = [row["id"] for row in await fetch_long(session, _BORN_OPTED_OUT)]
+async def _record_new_opted_out(session: AsyncSession, *, by: str) -> int:
+    ids = [row["id"] for row in await fetch_long(session, _NEW_OPTED_OUT)]
     return await execute_long(session, _RECORD_OPT_OUTS, ids, by, True)
 
 

@@ -3,7 +3,7 @@
 - The server cancels a statement that takes too long, and ends a transaction whose process is frozen.
 - The kernel closes a connection whose data is not acknowledged.
 - The pool pings a connection at checkout. `ReadPool` does not ping, because it can repeat its reads, nor does a pool
-  with `spare_pings` a connection that has just answered.
+  with `skip_recent_pings` a connection that has just answered.
 - asyncpg gives up a statement a little later than the server would, so that it only happens on a dead connection.
 """
 
@@ -70,7 +70,7 @@ def install_listeners(
 _ANSWERED, _RETURNED_AT = "answered", "returned_at"
 
 
-def spare_pings(engine: AsyncEngine, *, within_s: float) -> None:
+def skip_recent_pings(engine: AsyncEngine, *, within_s: float) -> None:
     """Don't ping connections that were used in the last `within_s`, unless the server has closed them since.
 
     For work that is tried again if its connection is dead. Where the event loop is busy, a round trip takes two of its

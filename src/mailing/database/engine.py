@@ -56,7 +56,7 @@ def create_engine(
         pool_timeout=wait_s,
     )
     set_up = first_statements(address, limit_s=limit_s)
-    on_answer = reachability.note_answer if reachability else None
+    on_answer = reachability.record_answer if reachability else None
     connections.install_listeners(engine, set_up=set_up, on_dead=connector.suspect_outage, on_answer=on_answer)
     return engine
 
@@ -134,7 +134,7 @@ async def raw_connection(session: AsyncSession) -> asyncpg.Connection:
     return (await connection.get_raw_connection()).driver_connection
 
 
-async def be_patient(session: AsyncSession) -> None:
+async def exempt_from_reachability(session: AsyncSession) -> None:
     """Do not end the session's transaction if the database is silent for a moment (`Reachability`)."""
     connection = await session.connection()
     connections.PATIENT.add((await connection.get_raw_connection()).driver_connection)

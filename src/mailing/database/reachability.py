@@ -41,7 +41,7 @@ class Reachability:
     def is_away(self) -> bool:
         return self.silent_ticks >= AWAY_TICKS
 
-    def note_answer(self) -> None:
+    def record_answer(self) -> None:
         self.silent_ticks = 0
 
     async def connect(self) -> asyncpg.Connection:
@@ -54,7 +54,7 @@ class Reachability:
                 connection = await self.connector.connect()
             finally:
                 self._connecting.discard(limit)
-        self.note_answer()
+        self.record_answer()
         self._open.add(connection)
         return connection
 
@@ -108,7 +108,7 @@ class Reachability:
             self._drop_own()
             if not connections.was_answered(error):
                 return
-        self.note_answer()
+        self.record_answer()
 
     def _drop_own(self) -> None:
         if self._own is not None:

@@ -27,7 +27,7 @@ MAY_CALL = f"w.stopped_at IS NULL AND w.paused_until <= now() AND NOT {RESTORED}
 class GatewayState(msgspec.Struct, frozen=True):
     """`now` is database time of the reading. `rate` is in calls per second, 0 without a limit.
 
-    `restored_because`: what processes say of the database (`restore.witness.Verdict`).
+    `restored_because`: what processes say of the database (`restore.witness.FailoverVerdict`).
     """
 
     now: datetime

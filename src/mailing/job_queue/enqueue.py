@@ -27,7 +27,7 @@ QUEUES: Final = {
     "audit": "housekeeping",
     "retention": "housekeeping",
 }
-CONTINUED: Final = -1  # priority of a mailing that has had a turn: after those that wait for their first
+CONTINUED_PRIORITY: Final = -1  # priority of a mailing that has had a turn: after those that wait for their first
 MAX_ATTEMPTS: Final = 5
 
 

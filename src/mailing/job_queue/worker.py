@@ -194,15 +194,15 @@ class _Connector(procrastinate.PsycopgConnector):
         self.stopping = asyncio.Event()
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:  # noqa: ANN401 - Procrastinate's
-        await self._patiently(partial(super().execute_query_async, query, **arguments))
+        await self._retry_while_away(partial(super().execute_query_async, query, **arguments))
 
     async def execute_query_one_async(self, query: LiteralString, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
-        return await self._patiently(partial(super().execute_query_one_async, query, **arguments))
+        return await self._retry_while_away(partial(super().execute_query_one_async, query, **arguments))
 
     async def execute_query_all_async(self, query: LiteralString, **arguments: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - as above
-        return await self._patiently(partial(super().execute_query_all_async, query, **arguments))
+        return await self._retry_while_away(partial(super().execute_query_all_async, query, **arguments))
 
-    async def _patiently(self, execute: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_while_away(self, execute: Callable[[], Awaitable[T]]) -> T:
         give_up_at = time.monotonic() + MAX_OUTAGE * self._timeout_s
         while True:
             try:

@@ -98,11 +98,11 @@ async def planned_by_other_rules(session: AsyncSession, rules: str, *, only_olde
     return (await session.execute(_BY_OTHER_RULES, {"rules": rules, "only_older": only_older})).scalars().all()
 
 
-_NOTE_RULES = text("UPDATE mailing SET timezone_rules = :rules WHERE id = :id AND plan_revision = :revision")
+_SET_TIMEZONE_RULES = text("UPDATE mailing SET timezone_rules = :rules WHERE id = :id AND plan_revision = :revision")
 
 
-async def note_rules(session: AsyncSession, mailing: Mailing, rules: str) -> None:
-    await session.execute(_NOTE_RULES, {"id": mailing.id, "revision": mailing.plan_revision, "rules": rules})
+async def set_timezone_rules(session: AsyncSession, mailing: Mailing, rules: str) -> None:
+    await session.execute(_SET_TIMEZONE_RULES, {"id": mailing.id, "revision": mailing.plan_revision, "rules": rules})
 
 
 _PLANNED = text("SELECT planned FROM mailing_counts WHERE mailing_id = :id")

@@ -18,7 +18,7 @@ from mailing.reasons.codes import ReasonCode
 from mailing.restore.repository import RESTORED
 
 MAX_UNREACHABLE = 500  # due messages searched at once for those without a client to send to
-SET_ASIDE_S = 300
+UNCLAIMABLE_PAUSE_S = 300
 
 
 class ClaimedMessage(msgspec.Struct, frozen=True):
@@ -112,17 +112,17 @@ async def release_with_void_window(session: AsyncSession, ids: Sequence[int]) ->
 
 
 # pending → pending, later: the first due message, which the claim could not take. Index: message_due.
-_SET_ASIDE = text(f"""
+_POSTPONE_UNCLAIMABLE = text(f"""
     UPDATE message SET
-        due_at = now() + interval '{SET_ASIDE_S} s', wait_reason = 'retry',
+        due_at = now() + interval '{UNCLAIMABLE_PAUSE_S} s', wait_reason = 'retry',
         reason_code = 'not_claimable', reason_params = jsonb_build_object('error', CAST(:error AS text))
     WHERE id = ANY(ARRAY({_DUE.format(count=1)}))
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def set_aside(session: AsyncSession, mailing_id: int, *, error: str) -> bool:
-    """Postpone the message that a claim of one would take by SET_ASIDE_S, so that those behind it are claimed now."""
-    return await rows_affected(session, _SET_ASIDE, mailing_id=mailing_id, error=error) > 0
+async def postpone_unclaimable(session: AsyncSession, mailing_id: int, *, error: str) -> bool:
+    """Postpone the next message to be claimed by UNCLAIMABLE_PAUSE_S, so that those after it can be claimed."""
+    return await rows_affected(session, _POSTPONE_UNCLAIMABLE, mailing_id=mailing_id, error=error) > 0
 
 
 # Runs between the claim and the calls: a message is called only as it would be claimed now. By primary key.

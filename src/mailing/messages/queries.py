@@ -24,14 +24,14 @@ from mailing.reasons.words import words_of
 from mailing.restore.repository import RESTORED
 
 # As in the claim: the next call uses the current phone and text, unless an attempt with others may have been accepted.
-_RENEWS = "m.status = 'pending' AND NOT m.maybe_accepted"
+_USES_CURRENT = "m.status = 'pending' AND NOT m.maybe_accepted"
 
 # A due message waits for the gateway or for a slot of the rate limit. Before it is due, the plan or the last attempt
 # has set what it waits for.
 _COLUMNS = f"""
     m.id, coalesce(g.test_of_mailing_id, g.id) AS mailing_id, m.client_id,
     CASE WHEN g.redacted_at IS NULL
-         THEN coalesce(CASE WHEN {_RENEWS} THEN c.phone END, m.phone, c.phone, '') ELSE '' END AS phone,
+         THEN coalesce(CASE WHEN {_USES_CURRENT} THEN c.phone END, m.phone, c.phone, '') ELSE '' END AS phone,
     m.status, m.counted_attempts AS attempts, m.due_at,
     CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.reason_code, m.reason_params,
     CASE WHEN m.status <> 'pending' THEN NULL
@@ -54,7 +54,8 @@ _ONE = text(f"""
     SELECT {_COLUMNS}, t.text, g.test_of_mailing_id IS NOT NULL AS test
     FROM message m JOIN mailing g ON g.id = m.mailing_id
     JOIN mailing_text t ON t.mailing_id = g.id
-        AND t.revision = CASE WHEN {_RENEWS} THEN g.text_revision ELSE coalesce(m.text_revision, g.text_revision) END
+        AND t.revision = CASE WHEN {_USES_CURRENT} THEN g.text_revision
+            ELSE coalesce(m.text_revision, g.text_revision) END
     LEFT JOIN client c ON c.id = m.client_id LEFT JOIN mailing tested ON tested.id = g.test_of_mailing_id
     JOIN gateway w ON w.{ONLY_ROW} {_RECEIPT}
     WHERE m.id = :id AND g.deleted_at IS NULL AND tested.deleted_at IS NULL

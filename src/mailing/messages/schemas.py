@@ -76,13 +76,13 @@ class AttemptOut(Struct):
     provider_id: str | None
 
 
-Verdict = Literal["sent", "failed", "pending"]
+ResolvedStatus = Literal["sent", "failed", "pending"]
 
 
 class Resolution(Struct):
     """What became of an unknown message: it was `sent`, it `failed`, or it is to be sent again (`pending`)."""
 
-    as_: Annotated[Verdict, Meta(description="sent, failed or pending", examples=["sent"])] = field(name="as")
+    as_: Annotated[ResolvedStatus, Meta(description="sent, failed or pending", examples=["sent"])] = field(name="as")
     note: (
         Annotated[str, Meta(max_length=500, description="up to 500 characters", examples=["the operator's log has it"])]
         | None
@@ -94,7 +94,7 @@ class ResolutionOut(Struct):
 
     at: datetime
     by: str
-    as_: Verdict = field(name="as")
+    as_: ResolvedStatus = field(name="as")
     note: str | None
 
 

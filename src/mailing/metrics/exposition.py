@@ -21,7 +21,7 @@ from mailing.observability import counters
 from mailing.observability.counters import Buckets
 from mailing.receipts import counters as receipts
 from mailing.restore.repository import witnesses
-from mailing.restore.witness import Verdict
+from mailing.restore.witness import FailoverVerdict
 
 WAITS = ("window", "retry", "rate", "breaker")
 
@@ -71,7 +71,7 @@ async def _gateway(session: AsyncSession) -> AsyncIterator[Metric]:
 
 async def _failover(session: AsyncSession) -> AsyncIterator[Metric]:
     about = "Processes by failover verdict; docs/cluster.md lists the verdicts"
-    counts: dict[tuple[str, str], int] = dict.fromkeys(product(("api", "worker"), Verdict), 0)
+    counts: dict[tuple[str, str], int] = dict.fromkeys(product(("api", "worker"), FailoverVerdict), 0)
     counts |= {(each.kind, each.verdict): each.count for each in await witnesses(session)}
     yield _gauges("mailing_failover_verdicts", about, counts, "kind", "verdict")
 

@@ -49,7 +49,7 @@ async def create_database(settings: Settings, *, stop: asyncio.Event, echo: Echo
         return
     is_new = not embedded_postgres.exists(data_dir_of(settings))
     starting = asyncio.to_thread(embedded_postgres.start, data_dir_of(settings))
-    with _short_turns():
+    with _short_switch_interval():
         server, upgrade_schema = await asyncio.gather(starting, asyncio.to_thread(_load_upgrade, is_new=is_new))
     with server:
         if not server.binaries.is_package:
@@ -71,7 +71,7 @@ def _load_upgrade(*, is_new: bool) -> Callable[[str], Awaitable[None]]:
 
 
 @contextmanager
-def _short_turns() -> Iterator[None]:
+def _short_switch_interval() -> Iterator[None]:
     """Let a thread that loads modules give way within 0.5 ms, not 5, to each thread that returns from a system call.
 
     Those that start the children and initdb make hundreds of such calls: initdb began 0.5 s later.

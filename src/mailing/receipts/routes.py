@@ -57,15 +57,15 @@ class Answer:
 
 MALFORMED: Final = Answer(400)
 FORBIDDEN: Final = Answer(403)
-NO_DESK: Final = Answer(404)
-NO_METHOD: Final = Answer(405)
+NOT_FOUND: Final = Answer(404)
+METHOD_NOT_ALLOWED: Final = Answer(405)
 TOO_SLOW: Final = Answer(408)
 FAILED: Final = Answer(500)
 BUSY: Final = Answer(503, b"", (b"retry-after", b"5"))
 
 
-class ReceiptDesk:
-    """What takes receipts and replies in one process.
+class ReceiptHandler:
+    """Handle receipts and replies in one process.
 
     Each address names its provider. `providers` are the configured one, and those before a switch: their receipts may
     come for days, and a phone may reply STOP to an old message.
@@ -181,11 +181,11 @@ class ReceiptDesk:
 
 
 class ProviderRequests:
-    """ASGI middleware around all others. `desk` returns None, and the answer is 404, if the provider sends nothing."""
+    """ASGI middleware around all others. The answer is 404 if `handler` returns None: the provider sends nothing."""
 
-    def __init__(self, app: ASGIApp, *, desk: Callable[[], ReceiptDesk | None], count: Count) -> None:
+    def __init__(self, app: ASGIApp, *, handler: Callable[[], ReceiptHandler | None], count: Count) -> None:
         self.app = app
-        self._desk = desk
+        self._handler = handler
         self._count = count
         self._taking = BodyTimeout(self._take)
 
@@ -198,13 +198,13 @@ class ProviderRequests:
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = cast("HTTPScope", scope)
-        desk, began = self._desk(), time.monotonic()
-        if desk is None:
-            answer = NO_DESK
+        handler, began = self._handler(), time.monotonic()
+        if handler is None:
+            answer = NOT_FOUND
         elif scope["method"] in {"GET", "POST"}:
-            answer = await desk.answer(scope, receive)
+            answer = await handler.answer(scope, receive)
         else:
-            answer = NO_METHOD
+            answer = METHOD_NOT_ALLOWED
         scope["path_template"] = scope["path"][: scope["path"].index("/", 1)]
         self._count(scope, answer.status, time.monotonic() - began)
         await send(answer.head)

@@ -13,7 +13,7 @@ from mailing.gateway.providers import reporting_providers
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import opt_out_words
-from mailing.receipts.routes import ReceiptDesk
+from mailing.receipts.routes import ReceiptHandler
 from mailing.web.state import AppState, state_as
 
 POOL_SIZE = 2  # of receipts only: one that is being stored, and a reply
@@ -21,12 +21,12 @@ STATEMENT_TIMEOUT_S = 10
 
 
 class ReceiptState(AppState):
-    receipt_desk: ReceiptDesk | None
+    receipt_handler: ReceiptHandler | None
 
 
 @asynccontextmanager
-async def receipt_desk(app: Litestar) -> AsyncIterator[None]:
-    """Set `receipt_desk` of the state where receipts are expected. Requests in progress are answered first."""
+async def receipt_handler(app: Litestar) -> AsyncIterator[None]:
+    """Set `receipt_handler` of the state where receipts are expected. Requests in progress are answered first."""
     state = state_as(ReceiptState, app)
     settings = state.settings
     if not state.receipts_expected:
@@ -43,7 +43,7 @@ async def receipt_desk(app: Litestar) -> AsyncIterator[None]:
     sessions, counters = engine_.sessions(engine), WorkerCounters()
     pool = ReadPool(engine)
     inbox = Inbox(pool, counters)
-    state.receipt_desk = ReceiptDesk(
+    state.receipt_handler = ReceiptHandler(
         sessions, reporting_providers(settings), opt_out_words(settings.opt_out_words), inbox, counters
     )
     try:
@@ -54,5 +54,5 @@ async def receipt_desk(app: Litestar) -> AsyncIterator[None]:
                 task.cancel()
         await counters.flush(sessions)
     finally:
-        state.receipt_desk = None
+        state.receipt_handler = None
         await engine.dispose()

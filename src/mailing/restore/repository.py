@@ -16,7 +16,7 @@ from mailing.errors import MailingError
 
 # How far the ids jump, because it is unknown how many were used since the backup. In steps of 10^12, message ids stay
 # below 2^53, JavaScript's largest safe integer, for 9,007 restores.
-STEPS = {"message": 10**12, "mailing": 10**9, "client": 10**9}
+ID_STEPS = {"message": 10**12, "mailing": 10**9, "client": 10**9}
 
 # In a statement: this is not the database that may send.
 RESTORED = "(SELECT database_identity <> database_identity() FROM installation)"
@@ -39,8 +39,8 @@ async def resumed_since(session: AsyncSession, since: datetime) -> datetime | No
     return found
 
 
-SET_ASIDE = "restored"  # in place of an identity
-_MARK = text(f"UPDATE installation SET database_identity = '{SET_ASIDE}'")  # noqa: S608 - a constant
+RESTORED_MARK = "restored"  # in place of the identity of a database that may send
+_MARK = text(f"UPDATE installation SET database_identity = '{RESTORED_MARK}'")  # noqa: S608 - a constant
 
 
 async def mark_restored(session: AsyncSession) -> None:
@@ -140,17 +140,17 @@ async def next_ids(session: AsyncSession) -> dict[str, int]:
     raised = "(greatest(last_value, (SELECT max(id) FROM {table})) / {step} + 1) * {step}"
     return {
         table: await _of_sequence(session, table, raised.format(table=table, step=step))
-        for table, step in STEPS.items()
+        for table, step in ID_STEPS.items()
     }
 
 
 async def coming_ids(session: AsyncSession) -> dict[str, int]:
     coming = "last_value + CASE WHEN is_called THEN 1 ELSE 0 END"
-    return {table: await _of_sequence(session, table, coming) for table in STEPS}
+    return {table: await _of_sequence(session, table, coming) for table in ID_STEPS}
 
 
 async def _of_sequence(session: AsyncSession, table: str, expression: str) -> int:
-    return int((await session.execute(text(f"SELECT {expression} FROM {table}_id_seq"))).scalar_one())  # noqa: S608 - a table of STEPS
+    return int((await session.execute(text(f"SELECT {expression} FROM {table}_id_seq"))).scalar_one())  # noqa: S608 - a table of ID_STEPS
 
 
 _FINISH = text("UPDATE restoration SET finished_at = now() WHERE finished_at IS NULL")

@@ -26,7 +26,7 @@ from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.monotonic import Ticks, ticks
 from mailing.observability.log import get
 from mailing.reasons.codes import WordedCode
-from mailing.restore.repository import SET_ASIDE, resume_after_failover
+from mailing.restore.repository import RESTORED_MARK, resume_after_failover
 
 logger = get(__name__)
 
@@ -38,7 +38,7 @@ MAX_AGE_S: Final = 300.0  # of a tick that counts as evidence: a process may hav
 MAX_CLAIMS: Final = 100_000
 
 
-class Verdict(WordedCode):
+class FailoverVerdict(WordedCode):
     """Whether a process would resume sending after a failover, or why it does not."""
 
     ready = "ready", "would resume after a failover"  # at home
@@ -61,8 +61,11 @@ class Tick(Struct, frozen=True):
     resumed_at: datetime | None
 
 
-class Sight(Struct, frozen=True):
-    """One look at a database. `tick` is the newest one of this process that it has. Only `home` may send."""
+class Observation(Struct, frozen=True):
+    """One look at a database: `here` is its identity, `home` that of the database that may send.
+
+    `tick` is this process's newest tick in it.
+    """
 
     here: str
     home: str
@@ -88,12 +91,13 @@ _MISSING_CLAIMS = """
     SELECT count(*) FROM unnest($1::bigint[], $2::int[]) AS claimed (id, claim_no) LEFT JOIN message m USING (id)
     WHERE coalesce(m.claim_no, 0) < claimed.claim_no
 """
-_SET_ASIDE = f"""
-    WITH aside AS (
-        UPDATE installation SET database_identity = '{SET_ASIDE}'
-        WHERE database_identity = $1 AND database_identity <> '{SET_ASIDE}' AND database_identity() = $2 RETURNING true
+_DISABLE_SENDING = f"""
+    WITH disabled AS (
+        UPDATE installation SET database_identity = '{RESTORED_MARK}'
+        WHERE database_identity = $1 AND database_identity <> '{RESTORED_MARK}' AND database_identity() = $2
+        RETURNING true
     )
-    INSERT INTO event (kind, actor, detail) SELECT 'database.rolled_back', $3, $4::text::jsonb FROM aside
+    INSERT INTO event (kind, actor, detail) SELECT 'database.rolled_back', $3, $4::text::jsonb FROM disabled
 """  # noqa: S608 - a constant
 
 Claim = tuple[int, int]  # message id, claim number
@@ -116,9 +120,9 @@ class Witness:
         self._sent = 0
         self._claims: list[Claim] = []  # acknowledged since the newest tick was sent
         self._claims_before: list[Claim] = []  # since the newest acknowledged one was sent
-        self._here, self._since = "", 0.0  # where this process is, and since when
-        self._missed_at = ""  # where it missed something
-        self._back_at: float | None = None  # None: away
+        self._here, self._since = "", 0.0  # the identity seen last, and since when
+        self._missed_at = ""  # the identity of a database where something was missing
+        self._back_at: float | None = None  # when the database answered again; None: away
         self._warned_at = -WARNING_INTERVAL_S
 
     def remember(self, claims: Iterable[Claim]) -> None:
@@ -149,42 +153,44 @@ class Witness:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the database has answered for a while: workers have recorded by then what an outage held up."""
+        """Whether the database has answered for a while, so that workers have recorded the results delayed by an
+        outage.
+        """
         return self._back_at is not None and self._ticks() - self._back_at >= GRACE_S
 
-    async def visit(self, engine: AsyncEngine) -> Verdict:
+    async def visit(self, engine: AsyncEngine) -> FailoverVerdict:
         """Look once.
 
         Commit a tick if this is the database that may send; otherwise resume sending if nothing speaks against it.
         """
         async with engine.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
-            sight, verdict = await self._judge(driver)
-            if sight.standby:
+            observed, verdict = await self._judge(driver)
+            if observed.standby:
                 return verdict
-            if sight.here == sight.home and verdict != Verdict.missing:
-                await self._write_tick(driver, sight, verdict)
+            if observed.here == observed.home and verdict != FailoverVerdict.missing:
+                await self._write_tick(driver, observed, verdict)
             else:
                 await self._write(driver, 0, verdict)
                 self._warn(verdict)
-        if verdict == Verdict.waiting and self._ticks() - self._since >= GRACE_S:
-            await self._resume(engine, sight)
+        if verdict == FailoverVerdict.waiting and self._ticks() - self._since >= GRACE_S:
+            await self._resume(engine, observed)
         return verdict
 
-    async def _judge(self, connection: Any) -> tuple[Sight, Verdict]:  # noqa: ANN401 - as above
-        """Look at the database, and set it aside if something acknowledged is missing."""
+    async def _judge(self, connection: Any) -> tuple[Observation, FailoverVerdict]:  # noqa: ANN401 - as above
+        """Look at the database, and disable sending from it if something acknowledged is missing."""
         tick, claims = self._tick, self._claims_before + self._claims  # before the look, which must show these
-        sight = Sight(**await connection.fetchrow(_LOOK, self._process, timeout=CHECK_TIMEOUT_S))
-        if sight.standby:
-            return sight, Verdict.restored
-        if sight.here != self._here:
-            self._here, self._since = sight.here, self._ticks()
-        if tick and self._may_object(tick, sight):
-            lost = await self._count_missing(connection, claims) if sight.here != tick.identity else 0
-            if lost or sight.tick is None or sight.tick < tick.number:
-                await self._set_aside(connection, sight, claims=lost)
-                return sight, Verdict.missing
-        return sight, self._verdict(tick, sight)
+        observed = Observation(**await connection.fetchrow(_LOOK, self._process, timeout=CHECK_TIMEOUT_S))
+        if observed.standby:
+            return observed, FailoverVerdict.restored
+        if observed.here != self._here:
+            self._here, self._since = observed.here, self._ticks()
+        if tick and self._is_evidence(tick, observed):
+            lost = await self._count_missing(connection, claims) if observed.here != tick.identity else 0
+            if lost or observed.tick is None or observed.tick < tick.number:
+                await self._disable_sending(connection, observed, claims=lost)
+                return observed, FailoverVerdict.missing
+        return observed, self._verdict(tick, observed)
 
     async def _count_missing(self, connection: Any, claims: list[Claim]) -> int:  # noqa: ANN401 - as above
         if not claims:
@@ -192,70 +198,72 @@ class Witness:
         ids, numbers = zip(*claims, strict=True)
         return int(await connection.fetchval(_MISSING_CLAIMS, ids, numbers, timeout=CHECK_TIMEOUT_S))
 
-    async def _set_aside(self, connection: Any, sight: Sight, *, claims: int) -> None:  # noqa: ANN401 - as above
+    async def _disable_sending(self, connection: Any, observed: Observation, *, claims: int) -> None:  # noqa: ANN401 - as above
         detail = json.dumps({"missing_claims": claims})
-        await connection.execute(_SET_ASIDE, sight.home, sight.here, self._by, detail, timeout=CHECK_TIMEOUT_S)
+        await connection.execute(
+            _DISABLE_SENDING, observed.home, observed.here, self._by, detail, timeout=CHECK_TIMEOUT_S
+        )
         self._tick, self._claims, self._claims_before = None, [], []
-        if self._missed_at != sight.here:  # several connections may find it at once
-            self._missed_at = sight.here
+        if self._missed_at != observed.here:  # several connections may find it at once
+            self._missed_at = observed.here
             logger.error("database rolled back to an earlier state; sending is disabled", missing_claims=claims)
 
-    def _verdict(self, tick: Tick | None, sight: Sight) -> Verdict:
-        if sight.here == sight.home:
-            return _outlook(lossless=self._lossless, synchronous=sight.synchronous)
-        if not _is_failover(sight):
-            return Verdict.missing if self._missed_at == sight.here else Verdict.restored
-        if tick is None or tick.identity != sight.home:
-            return Verdict.newcomer
+    def _verdict(self, tick: Tick | None, observed: Observation) -> FailoverVerdict:
+        if observed.here == observed.home:
+            return _readiness(lossless=self._lossless, synchronous=observed.synchronous)
+        if not _is_failover(observed):
+            return FailoverVerdict.missing if self._missed_at == observed.here else FailoverVerdict.restored
+        if tick is None or tick.identity != observed.home:
+            return FailoverVerdict.newcomer
         if self._is_old(tick):
-            return Verdict.outdated
-        outlook = _outlook(lossless=self._lossless, synchronous=tick.synchronous)
-        return Verdict.waiting if outlook == Verdict.ready else outlook
+            return FailoverVerdict.outdated
+        readiness = _readiness(lossless=self._lossless, synchronous=tick.synchronous)
+        return FailoverVerdict.waiting if readiness == FailoverVerdict.ready else readiness
 
-    async def _write_tick(self, connection: Any, sight: Sight, verdict: Verdict) -> None:  # noqa: ANN401 - as above
+    async def _write_tick(self, connection: Any, observed: Observation, verdict: FailoverVerdict) -> None:  # noqa: ANN401 - as above
         self._sent += 1
-        tick = Tick(self._sent, self._ticks(), sight.here, sight.synchronous, sight.resumed_at)
+        tick = Tick(self._sent, self._ticks(), observed.here, observed.synchronous, observed.resumed_at)
         self._claims_before, self._claims = (self._claims_before + self._claims)[-MAX_CLAIMS:], []
         await self._write(connection, tick.number, verdict)
         self._tick, self._claims_before, self._missed_at = tick, [], ""
 
-    async def _write(self, connection: Any, tick: int, verdict: Verdict) -> None:  # noqa: ANN401 - as above
+    async def _write(self, connection: Any, tick: int, verdict: FailoverVerdict) -> None:  # noqa: ANN401 - as above
         await connection.execute(_WRITE, self._process, self._by, tick, verdict, timeout=CHECK_TIMEOUT_S)
 
-    async def _resume(self, engine: AsyncEngine, sight: Sight) -> None:
+    async def _resume(self, engine: AsyncEngine, observed: Observation) -> None:
         async with transaction(sessions(engine)) as session:
-            if not await resume_after_failover(session, home=sight.home, here=sight.here, by=self._by):
+            if not await resume_after_failover(session, home=observed.home, here=observed.here, by=self._by):
                 return
             await self._wake(session)
-        logger.warning("sending resumed after a failover", was=sight.home, now=sight.here)
+        logger.warning("sending resumed after a failover", was=observed.home, now=observed.here)
 
-    def _may_object(self, tick: Tick, sight: Sight) -> bool:
+    def _is_evidence(self, tick: Tick, observed: Observation) -> bool:
         """Whether a missing tick counts. Not after an operator has resumed knowing that something is missing.
 
         The row of a process that is silent for long is deleted, so a process that was frozen may find its row missing.
         """
-        resumed_since = sight.resumed_at and (tick.resumed_at is None or sight.resumed_at > tick.resumed_at)
-        return not resumed_since and not (sight.tick is None and self._is_old(tick))
+        resumed_since = observed.resumed_at and (tick.resumed_at is None or observed.resumed_at > tick.resumed_at)
+        return not resumed_since and not (observed.tick is None and self._is_old(tick))
 
     def _is_old(self, tick: Tick) -> bool:
         return self._ticks() - tick.at > MAX_AGE_S
 
-    def _warn(self, verdict: Verdict) -> None:
-        if verdict != Verdict.waiting and time.monotonic() - self._warned_at >= WARNING_INTERVAL_S:
+    def _warn(self, verdict: FailoverVerdict) -> None:
+        if verdict != FailoverVerdict.waiting and time.monotonic() - self._warned_at >= WARNING_INTERVAL_S:
             self._warned_at = time.monotonic()
             remedy = "run mailing resume-after-restore"
             logger.warning("restored database: nothing is sent", reason=verdict.value, remedy=remedy)
 
 
-def _outlook(*, lossless: bool, synchronous: bool) -> Verdict:
+def _readiness(*, lossless: bool, synchronous: bool) -> FailoverVerdict:
     if not lossless:
-        return Verdict.undeclared
-    return Verdict.ready if synchronous else Verdict.asynchronous
+        return FailoverVerdict.undeclared
+    return FailoverVerdict.ready if synchronous else FailoverVerdict.asynchronous
 
 
-def _is_failover(sight: Sight) -> bool:
+def _is_failover(observed: Observation) -> bool:
     """Whether only the timeline is another one, and a later one."""
-    here, home = sight.here.split("/"), sight.home.split("/")
+    here, home = observed.here.split("/"), observed.home.split("/")
     return len(here) == len(home) == 4 and here[1] > home[1] and [here[0], *here[2:]] == [home[0], *home[2:]]
 
 

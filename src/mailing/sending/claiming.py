@@ -17,7 +17,7 @@ from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import find_mailing, texts
 from mailing.mailings.states import MailingStatus
-from mailing.messages.claim import ClaimedMessage, claim, next_due, release_with_void_window, set_aside
+from mailing.messages.claim import ClaimedMessage, claim, next_due, postpone_unclaimable, release_with_void_window
 from mailing.observability import tracing
 from mailing.observability.counters import RATE_LIMIT_WAIT_S
 from mailing.observability.log import get
@@ -134,7 +134,7 @@ class Claimer:
             return
         try:
             async with transaction(self._context.sessions) as session:
-                await set_aside(session, self._mailing.id, error=refusal)
+                await postpone_unclaimable(session, self._mailing.id, error=refusal)
         except DBAPIError:
             await asyncio.sleep(ROW_ERROR_PAUSE_S)
 

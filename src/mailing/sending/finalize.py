@@ -44,10 +44,10 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
             return True  # it was edited or deleted since it was read
         if now >= mailing.ends_at:
             return await _expire_slice(session, mailing_id) == SLICE
-        return await _reopen_slice(session, mailing, now)
+        return await _reschedule_slice(session, mailing, now)
 
 
-async def _reopen_slice(session: AsyncSession, mailing: Mailing, now: datetime) -> bool:
+async def _reschedule_slice(session: AsyncSession, mailing: Mailing, now: datetime) -> bool:
     """Return whether there may be more."""
     if not await lock_for_plan(session):
         return True

@@ -4,11 +4,11 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.job_queue.enqueue import CONTINUED, defer
+from mailing.job_queue.enqueue import CONTINUED_PRIORITY, defer
 
 MAX_LANES = 32
 
 
 async def enqueue_lane(session: AsyncSession, mailing_id: int, lane: int = 0, *, at: datetime | None = None) -> None:
     """Enqueue behind the mailings that wait for their first turn."""
-    await defer(session, "send_mailing", at=at, priority=CONTINUED, mailing_id=mailing_id, lane=lane)
+    await defer(session, "send_mailing", at=at, priority=CONTINUED_PRIORITY, mailing_id=mailing_id, lane=lane)

@@ -10,7 +10,7 @@ from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
 from mailing.gateway.circuit_breaker import delete_old_calls
-from mailing.job_queue.enqueue import CONTINUED, Wake, defer_all, ready
+from mailing.job_queue.enqueue import CONTINUED_PRIORITY, Wake, defer_all, ready
 from mailing.mailings.repository import PendingWork, closed_with_pending, find_pending_work
 from mailing.messages.leases import RetryPolicy, find_expired, reclaim_expired
 from mailing.messages.redaction import delete_old_minutes
@@ -22,10 +22,10 @@ from mailing.web import idempotency_keys
 
 logger = get(__name__)
 
-RECLAIM = 1000  # leases
-AT_ONCE = 500  # mailings
-DOUBTFUL = 10_000  # messages in doubt, 20 ms if none of them has a receipt
-DELETE = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
+MAX_RECLAIMED = 1000  # messages, in one statement
+MAX_MAILINGS = 500  # in one transaction
+MAX_DOUBTFUL = 10_000  # messages in doubt, 20 ms if none of them has a receipt
+MAX_DELETED = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
 async def sweep(sessions: Sessions, policy: RetryPolicy | None, active: Collection[int] = ()) -> int:
@@ -64,9 +64,9 @@ async def _reclaim_leases(sessions: Sessions, policy: RetryPolicy) -> int:
 
 CLEANUP: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
     "calls": delete_old_calls,
-    "minutes": partial(delete_old_minutes, count=DELETE),
+    "minutes": partial(delete_old_minutes, count=MAX_DELETED),
     "witnesses": delete_old_witnesses,
-    "keys": partial(idempotency_keys.delete_expired, count=DELETE),
+    "keys": partial(idempotency_keys.delete_expired, count=MAX_DELETED),
 }
 
 
@@ -82,7 +82,7 @@ def _isolated(part: str) -> Iterator[None]:
 async def _enqueue_missing(sessions: Sessions, active: Collection[int]) -> None:
     """Enqueue jobs for mailings that have work and no waiting job, in slices: thousands may begin in one second."""
     async with transaction(sessions) as session:
-        closed = await closed_with_pending(session, count=AT_ONCE)
+        closed = await closed_with_pending(session, count=MAX_MAILINGS)
         await defer_all(session, [Wake("settle_mailing", {"mailing_id": mailing_id}) for mailing_id in closed])
     after: int | None = 0
     while after is not None:
@@ -92,13 +92,13 @@ async def _enqueue_missing(sessions: Sessions, active: Collection[int]) -> None:
 async def _enqueue_slice(sessions: Sessions, active: Collection[int], *, after: int) -> int | None:
     """Return the last mailing of the slice; None after the last of all."""
     async with transaction(sessions) as session:
-        found = await find_pending_work(session, after=after, count=AT_ONCE)
+        found = await find_pending_work(session, after=after, count=MAX_MAILINGS)
         wakes = [wake for each in found for wake in _jobs_for(each)]
         if wakes:
             standing = await ready(session, found[0].mailing_id, found[-1].mailing_id)
             standing |= {("send_mailing", mailing_id) for mailing_id in active}
             await defer_all(session, [wake for wake in wakes if (wake.task, wake.args["mailing_id"]) not in standing])
-    return found[-1].mailing_id if len(found) == AT_ONCE else None
+    return found[-1].mailing_id if len(found) == MAX_MAILINGS else None
 
 
 def _jobs_for(found: PendingWork) -> Iterator[Wake]:
@@ -106,7 +106,7 @@ def _jobs_for(found: PendingWork) -> Iterator[Wake]:
     if found.plan:
         yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
     if found.send:
-        yield Wake("send_mailing", {"mailing_id": found.mailing_id, "lane": 0}, CONTINUED)
+        yield Wake("send_mailing", {"mailing_id": found.mailing_id, "lane": 0}, CONTINUED_PRIORITY)
     if found.reschedule:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
@@ -115,8 +115,8 @@ async def _reclaim(sessions: Sessions, policy: RetryPolicy) -> AsyncIterator[int
     """Reclaim many at a time, and one by one if a message refuses: that one is left, and the others are reclaimed."""
     async with transaction(sessions) as session:
         expired = await find_expired(session)
-    for first in range(0, len(expired), RECLAIM):
-        ids = expired[first : first + RECLAIM]
+    for first in range(0, len(expired), MAX_RECLAIMED):
+        ids = expired[first : first + MAX_RECLAIMED]
         try:
             yield await _reclaim_batch(sessions, policy, ids)
         except transient():
@@ -147,6 +147,6 @@ async def _resolve(sessions: Sessions) -> None:
     after: int | None = 0
     while after is not None:
         async with transaction(sessions) as session:
-            resolved, after = await resolve_by_receipts(session, after=after, count=DOUBTFUL)
+            resolved, after = await resolve_by_receipts(session, after=after, count=MAX_DOUBTFUL)
         if resolved:
             logger.info("resolved by receipts", messages=resolved)

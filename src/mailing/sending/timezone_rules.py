@@ -5,7 +5,7 @@ import asyncio
 from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import lock_plan, note_rules, planned_by_other_rules
+from mailing.mailings.repository import lock_plan, planned_by_other_rules, set_timezone_rules
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.rescheduling import next_pending_slice, reschedule_outdated
 from mailing.observability import failures
@@ -65,5 +65,5 @@ async def _apply(sessions: Sessions, mailing: Mailing, rules: str) -> None:
             moved += await reschedule_outdated(session, mailing.id, part, windows, count=SLICE)
             after = part.last
     async with transaction(sessions) as session:
-        await note_rules(session, mailing, rules)
+        await set_timezone_rules(session, mailing, rules)
     logger.info("time zone rules applied", mailing_id=mailing.id, rules=rules, messages=moved)

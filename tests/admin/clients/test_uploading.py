@@ -37,9 +37,9 @@ async def test_a_file_is_looked_at_confirmed_and_imported(editor: Browser, db: D
     done = (await editor.get(HERE)).text
     assert "hx-trigger" not in done
     assert re.findall(r"<dd>(\d+)</dd>", done) == ["3", "0", "1"]
-    verdict = await editor.get(f"{HERE}/verdict")
-    assert verdict.headers["content-disposition"] == 'attachment; filename="left-out-1.csv"'
-    assert verdict.text.splitlines()[1].startswith('5,phone,"must be a Russian phone')
+    rejected = await editor.get(f"{HERE}/rejected-rows")
+    assert rejected.headers["content-disposition"] == 'attachment; filename="left-out-1.csv"'
+    assert rejected.text.splitlines()[1].startswith('5,phone,"must be a Russian phone')
     assert "June.csv" in (await editor.get("/admin/clients/upload")).text
 
 

@@ -100,7 +100,7 @@ def _errors_of(viewer: Viewer, refused: Invalid | Conflict) -> dict[str, str]:
 
 
 @get("/{client_id:int}/delete", guards=EDITOR)
-async def ask(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
+async def confirm_delete(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await read_client(state_of(request).reads, client_id)
     counts = await counts_of_client(session, client_id)
     unsent = counts.get(MessageStatus.pending, 0) + counts.get(MessageStatus.sending, 0)
@@ -114,4 +114,4 @@ async def remove(session: Session, viewer: CurrentViewer, client_id: FromPath[Id
     return redirect("/admin/clients", notice=viewer.gettext("The client was deleted."))
 
 
-HANDLERS = [new, create, edit, change, ask, remove]
+HANDLERS = [new, create, edit, change, confirm_delete, remove]

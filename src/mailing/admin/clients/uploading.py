@@ -127,11 +127,11 @@ async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[I
     return redirect("/admin/clients/upload", notice=viewer.gettext("The file was discarded; nothing was imported."))
 
 
-@get("/uploads/{upload_id:int}/verdict", guards=EDITOR, **limited("exports"))
-async def verdict(session: Session, viewer: CurrentViewer, state: AppState, upload_id: FromPath[Id]) -> Stream:
+@get("/uploads/{upload_id:int}/rejected-rows", guards=EDITOR, **limited("exports"))
+async def rejected_rows(session: Session, viewer: CurrentViewer, state: AppState, upload_id: FromPath[Id]) -> Stream:
     upload = await repository.get_upload(session, upload_id)
     rows = rejected_rows_csv(state.exporting, upload.id, language=viewer.language)
     return await csv_file(state, rows, name=f"left-out-{upload.id}.csv")
 
 
-HANDLERS = [choose, send, show, confirm, discard, verdict]
+HANDLERS = [choose, send, show, confirm, discard, rejected_rows]

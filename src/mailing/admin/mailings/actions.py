@@ -37,12 +37,12 @@ class ActionPages(Controller):
     path = "/mailings/{mailing_id:int}"
 
     @get(["/pause", "/resume", "/resend-failed"], guards=SENDER)
-    async def ask(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[str]:
+    async def confirm_action(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[str]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         return await _confirm_page(request, session, mailing)
 
     @get(["/cancel", "/delete"], guards=EDITOR)
-    async def ask_end(
+    async def confirm_end(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: Id
     ) -> Response[str]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
@@ -81,7 +81,7 @@ class ActionPages(Controller):
         return redirect("/admin/mailings", notice=_with_count(viewer, one, count))
 
     @get("/test", guards=SENDER)
-    async def ask_phone(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[str]:
+    async def show_test_form(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[str]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         await _ensure_possible(session, mailing, action="test")
         return page(request, "mailings/test.html", mailing=mailing, phone="")

@@ -30,7 +30,7 @@ class ReleasePages(Controller):
     path = "/mailings/{mailing_id:int}/release"
 
     @get("/", guards=SENDER)
-    async def ask(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[Any]:
+    async def review(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[Any]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         states.ensure_releasable(
             MailingStatus(mailing.status), ends_at=mailing.ends_at, now=await database_now(session)

@@ -21,7 +21,7 @@ from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.resolution import resolve
 from mailing.mailings.schemas import MailingOut
 from mailing.messages.queries import get_message, message_to, messages_of
-from mailing.messages.schemas import Delivery, MessageDetail, MessageOut, Resolution, Verdict
+from mailing.messages.schemas import Delivery, MessageDetail, MessageOut, Resolution, ResolvedStatus
 from mailing.messages.states import MessageStatus
 from mailing.receipts import RECEIPTS_TIME
 from mailing.web import pagination
@@ -124,14 +124,14 @@ async def resolve_page(
     errors = {} if is_restored(request) else _form_errors(sent, viewer)
     if errors or is_restored(request):
         return await _message_page(request, session, message_id, errors=errors, sent=sent)
-    resolution = Resolution(as_=cast("Verdict", sent["as"]), note=sent.get("note") or None)
+    resolution = Resolution(as_=cast("ResolvedStatus", sent["as"]), note=sent.get("note") or None)
     await resolve(session, message_id, resolution, by=caller)
     return redirect(f"/admin/messages/{message_id}", notice=viewer.gettext("The result was saved."))
 
 
 def _form_errors(sent: Mapping[str, str], viewer: CurrentViewer) -> dict[str, str]:
     errors = {}
-    if sent.get("as") not in get_args(Verdict):
+    if sent.get("as") not in get_args(ResolvedStatus):
         errors["as-sent"] = viewer.gettext("Choose what happened to the message.")
     if len(sent.get("note", "")) > MAX_NOTE:
         errors["note"] = viewer.gettext("The note is longer than 500 characters. Shorten it.")

@@ -37,7 +37,7 @@ STATES: Final = by_code(
 )
 
 
-class _Told(msgspec.Struct):
+class _Body(msgspec.Struct):
     id: Any = None
     cnt: int | None = None
     error: Any = None
@@ -78,18 +78,18 @@ class Smsc(Provider):
     def classify(self, response: Response, message_id: int) -> Answer:
         if not response.is_success:
             return by_status(response)
-        told = parsed(response.body, _Told) or _Told()
-        if told.error_code is not None:
-            return answer(ERRORS.get(str(told.error_code), Verdict.ambiguous), response, code=told.error_code)
-        if told.error is not None or told.cnt is None or message_of(told.id) != message_id:
+        body = parsed(response.body, _Body) or _Body()
+        if body.error_code is not None:
+            return answer(ERRORS.get(str(body.error_code), Verdict.ambiguous), response, code=body.error_code)
+        if body.error is not None or body.cnt is None or message_of(body.id) != message_id:
             return answer(Verdict.ambiguous, response)
-        return answer(Verdict.accepted, response, provider_id=str(told.id))
+        return answer(Verdict.accepted, response, provider_id=str(body.id))
 
     def read_credentials_check(self, response: Response) -> Answer:
-        told = parsed(response.body, _Told) if response.status == 200 else None
-        if told and told.error_code is not None:
-            return answer(Verdict.login if told.error_code == 2 else Verdict.ambiguous, response, code=told.error_code)
-        return answer(Verdict.accepted, response) if told and told.balance is not None else by_account(response)
+        body = parsed(response.body, _Body) if response.status == 200 else None
+        if body and body.error_code is not None:
+            return answer(Verdict.login if body.error_code == 2 else Verdict.ambiguous, response, code=body.error_code)
+        return answer(Verdict.accepted, response) if body and body.balance is not None else by_account(response)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
         """All receipts come to one address, so each must be signed with the account's secret word."""
