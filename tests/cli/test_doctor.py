@@ -55,7 +55,15 @@ async def test_what_does_not_answer_is_named_with_a_remedy(tmp_path: Path) -> No
     findings = await found(tmp_path, **away, report_to="ops@example.org", smtp_port=1)
     assert {part for part, finding in findings.items() if finding.verdict == "fail"} == {"database", "gateway", "mail"}
     assert all(finding.remedy for finding in findings.values() if finding.verdict == "fail")
+    assert f"PostgreSQL at {NOWHERE}" in findings["database"].detail
     assert "a-secret" not in "".join(map(line, findings.values()))
+
+
+async def test_a_database_that_only_reads_is_told(tmp_path: Path, database_url: str) -> None:
+    frozen = f"{database_url}&options=-c%20default_transaction_read_only%3Don"
+    finding = (await found(tmp_path, database_url=frozen))["database"]
+    assert finding.verdict == "fail"
+    assert "read-only" in finding.detail
 
 
 async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, db: Database) -> None:

@@ -107,7 +107,8 @@ def test_wrong_use_is_exit_2_with_a_reason(
 def test_an_unreachable_database_is_exit_1_with_one_line(command: list[str], tmp_path: Path) -> None:
     refused = mailing(*command, directory=tmp_path, MAILING_DATABASE_URL="postgresql://nobody@127.0.0.1:1/x")
     assert refused.returncode == 1
-    assert [line for line in refused.stderr.splitlines() if line.startswith("mailing: ")] != []
+    told = [line for line in refused.stderr.splitlines() if line.startswith("mailing: ")]
+    assert told == ["mailing: PostgreSQL at 127.0.0.1:1: [Errno 111] Connection refused"]
     assert "Traceback" not in refused.stderr
 
 

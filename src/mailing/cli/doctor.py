@@ -34,6 +34,7 @@ from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_database import data_dir_of
+from mailing.reasons.codes import ReasonCode
 from mailing.reasons.words import words_of
 from mailing.reports import smtp
 from mailing.reports.delivery_log import failing_reports
@@ -151,15 +152,25 @@ async def _database_checks(settings: Settings, engine: AsyncEngine) -> AsyncIter
             yield await _reports(session, settings)
 
 
+_SERVER = text("""
+    SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding'),
+        current_setting('transaction_read_only')::bool, pg_is_in_recovery()""")
+
+
 async def _server(session: AsyncSession) -> Finding:
     started = time.monotonic()
-    query = text("SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')")
-    number, encoding = (await session.execute(query)).one()
+    number, encoding, only_reads, is_standby = (await session.execute(_SERVER)).one()
     if number < MIN_POSTGRESQL:
         too_old = f"PostgreSQL {number} is too old"
         return Finding("database", "fail", too_old, f"use PostgreSQL {MIN_POSTGRESQL} or newer")
     if encoding != "UTF8":
         return Finding("database", "fail", f"the encoding is {encoding}", "create a database with ENCODING 'UTF8'")
+    if is_standby:
+        detail = f"PostgreSQL {number}, a standby, which only reads"
+        return Finding("database", "warn", detail, "workers and the admin page need the address of the primary")
+    if only_reads:
+        detail = f"PostgreSQL {number} is read-only, so nothing is sent"
+        return Finding("database", "fail", detail, "find out who set default_transaction_read_only; then reset it")
     return Finding("database", "ok", f"PostgreSQL {number}, answers in {1000 * (time.monotonic() - started):.0f} ms")
 
 
@@ -192,6 +203,8 @@ async def _sending(session: AsyncSession) -> Finding:
     if state.breaker_opened_at:
         opened = f"the circuit breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC"
         remedy = "check the gateway; POST /mailing/api/gateway/probe retries it at once"
+        if state.breaker_reason_code == ReasonCode.configuration:
+            remedy = "correct MAILING_GATEWAY_URL or MAILING_GATEWAY_TOKEN and restart the workers"
         return Finding("sending", "fail", f"{opened}: {words_of(state.breaker_reason)}", remedy)
     if state.paused_until:
         return Finding("sending", "warn", f"the gateway asked for a pause until {state.paused_until:%H:%M:%S} UTC")

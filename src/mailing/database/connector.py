@@ -75,6 +75,7 @@ class Connector:
                     )
                     await self._refuse_former_primary(connection)
                 except DRIVER_ERRORS as error:
+                    error.add_note(f"PostgreSQL at {host}")
                     failures[host] = error
                 else:
                     self._prefer(host)
@@ -180,6 +181,6 @@ def _all_failed(failures: dict[Host, Exception]) -> Exception:
     lasting = [error for error in errors if isinstance(error, asyncpg.PostgresError) and not is_transient(error)]
     if len(errors) == 1 or lasting:
         return (lasting or errors)[0]
-    combined = ConnectionError("; ".join(f"{host}: {describe(error)}" for host, error in failures.items()))
+    combined = ConnectionError("; ".join(map(describe, errors)))
     combined.__cause__ = errors[-1]
     return combined

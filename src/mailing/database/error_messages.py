@@ -41,17 +41,16 @@ def cause_of(error: BaseException) -> RefusalCode | None:
 def describe(error: BaseException) -> str:
     """Return one line for an operator, also for an error that is not the database's."""
     root = cause(error) or error
+    return ": ".join([*getattr(root, "__notes__", ()), _line(root)])  # the connector notes which server it was
+
+
+def _line(root: BaseException) -> str:
     if isinstance(root, ssl.SSLCertVerificationError):
         trusted = "sslrootcert in MAILING_DATABASE_URL must name the CA that signed it"
         return f"the certificate of the database's server is refused: {root.verify_message.strip('.')}; {trusted}"
-    lines = str(root).strip().splitlines()
-    return (
-        lines[0]
-        if lines
-        else Refusal(RefusalCode.silent).words()
-        if isinstance(root, TimeoutError)
-        else type(root).__name__
-    )
+    if lines := str(root).strip().splitlines():
+        return lines[0]
+    return Refusal(RefusalCode.silent).words() if isinstance(root, TimeoutError) else type(root).__name__
 
 
 def may_be_committed(error: BaseException) -> bool:
