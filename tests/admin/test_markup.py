@@ -128,6 +128,13 @@ def csv_file() -> bytes:
     return f'phone,operator_code,tag,timezone\n79161234568,916,"{said}",UTC\n"{said}",916,,UTC\n'.encode()
 
 
+async def test_no_field_cuts_off_what_is_pasted_into_it(app: Litestar, admin: Browser) -> None:
+    """A browser does so in silence where a field has a `maxlength`; the server says what is too long."""
+    pages = [(await admin.request(method, path)).text for method, path in paths(app, safe=True)]
+    assert sum("<textarea" in page for page in pages) > 2
+    assert {found for page in pages for found in re.findall("<(?:input|textarea)[^>]* maxlength[^>]*>", page)} == set()
+
+
 ASKED = [
     *("q", "status", "phone", "begins", "ends", "tag", "timezone", "operator_code", "next", "seen", "state", "code"),
     "error",

@@ -62,3 +62,22 @@ async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(address: 
     found += await barriers(page)
     assert found == []
     assert (seen.complaints, seen.blocked) == ([], [])
+
+
+async def test_a_long_tag_or_file_name_does_not_push_a_table_over_the_edge(
+    address: str, db: Database, page: Page
+) -> None:
+    await db.add_client(tag="a" * 100)
+    await db.run(
+        "INSERT INTO upload (name, actor, size, status, finished_at) VALUES (:name, 'tests', 9, 'done', now())",
+        name="n" * 100,
+    )
+    name, password, sign_in, *_ = WORDS[await page.evaluate("navigator.language")]
+    await page.goto(f"{address}/admin/clients")
+    await page.get_by_label(name).fill("anna")
+    await page.get_by_label(password).fill(PASSWORD)
+    await page.get_by_role("button", name=sign_in, exact=True).click()
+    for path in ("clients", "clients/upload"):
+        await page.goto(f"{address}/admin/{path}")
+        await expect(page.locator("main table")).to_be_visible()
+        assert await page.locator("main div.scroll").evaluate("e => e.scrollWidth - e.clientWidth") <= 0, path

@@ -23,6 +23,11 @@
     if (event.detail.xhr.status === 401) event.detail.shouldSwap = true;
   });
 
+  // A plan is of an earlier form until its answer is there, also if that never comes.
+  for (const [event, busy] of [["htmx:beforeRequest", "true"], ["htmx:afterSwap", "false"]]) {
+    document.addEventListener(event, ({ target }) => target.ariaBusy && target.setAttribute("aria-busy", busy));
+  }
+
   document.querySelector("form[data-go-on]")?.requestSubmit();
 
   // Somebody who signs in in another tab has the form back in this one.

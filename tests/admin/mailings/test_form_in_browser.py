@@ -1,0 +1,48 @@
+"""The form of a mailing and the plan beside it, in a real browser."""
+
+import pytest
+from playwright.async_api import Browser, Page, Route, expect
+
+from support.browser import CHROMIUM, WITHOUT
+from support.database import Database
+from support.users import made, signed_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)]
+
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture
+async def page(address: str, db: Database, chromium: Browser) -> Page:
+    """The form of a new mailing, whose text is entered, beside its plan."""
+    await db.add_client(tag="vip")
+    token = await signed_in(db, await made(db))
+    page = await chromium.new_page(locale="en")
+    await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
+    await page.goto(f"{address}/admin/mailings/new")
+    await page.get_by_label("Text").fill("Hello")
+    await expect(page.locator("#plan")).to_contain_text("1 SMS for each recipient")
+    return page
+
+
+async def test_the_enter_key_in_a_field_shows_the_plan_and_sends_nothing(db: Database, page: Page) -> None:
+    """Without a button of its own it would press the form's first one: a search, or what creates the mailing."""
+    await page.get_by_label("Time zone of these times").press("Enter")
+    await page.wait_for_url("**/admin/mailings/plan")
+    await expect(page.get_by_label("Text")).to_have_value("Hello")
+    await expect(page.locator("#plan")).to_contain_text("1 SMS for each recipient")
+    assert await db.value("SELECT count(*) FROM mailing") == 0
+
+
+async def test_a_plan_of_an_earlier_text_is_marked_until_the_next_one_is_there(page: Page) -> None:
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=503)
+
+    await expect(page.locator("#plan")).to_have_attribute("aria-busy", "false")
+    await page.route("**/plan", refuse)
+    await page.get_by_label("Text").fill("Hello, World")
+    await expect(page.locator("#plan")).to_have_attribute("aria-busy", "true")
+    await page.unroute("**/plan", refuse)
+    await page.get_by_label("Text").fill("Hello, World!")
+    await expect(page.locator("#plan")).to_contain_text("13 characters")
+    await expect(page.locator("#plan")).to_have_attribute("aria-busy", "false")
