@@ -22,7 +22,7 @@ def test_a_closed_zone_waits_for_its_morning() -> None:
 def test_no_opening_before_the_end_says_so() -> None:
     found = next_window("Asia/Vladivostok", HOURS, not_before=NOON, before=NOON + timedelta(hours=1))
     assert found.opens_at is None
-    assert words_of(found.reason) == "no opening of 09:00-21:00 in Asia/Vladivostok before the mailing's end"
+    assert words_of(found.reason) == "no time within 09:00-21:00 in Asia/Vladivostok is left before the mailing's end"
 
 
 def test_a_zone_nobody_knows_any_more_is_never_sent_to_by_guess_but_needs_none_without_a_window() -> None:

@@ -73,7 +73,9 @@ async def test_a_message_without_an_opening_before_the_end_expires_at_once_with_
         mailing = await campaign.mailing(lasts_s=3600, local_window=window)
         assert await campaign.finished(mailing) == {"planned": 4, "expired": 4}
     reasons = {message["status_reason"] for message in await campaign.messages(mailing)}
-    assert reasons == {f"no opening of {window['start']}-{window['end']} in Etc/GMT-6 before the mailing's end"}
+    assert reasons == {
+        f"no time within {window['start']}-{window['end']} in Etc/GMT-6 is left before the mailing's end"
+    }
     assert await campaign.sandbox.ledger() == []
 
 

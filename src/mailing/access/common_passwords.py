@@ -39,7 +39,7 @@ def problem_of(password: str, names: Iterable[str]) -> str | None:
 
 
 def _plain(password: str) -> str:
-    """However it is written: upper or lower case, in full or in compatible characters."""
+    """Normalise case and compatible characters."""
     return unicodedata.normalize("NFKC", password).casefold()
 
 
@@ -48,12 +48,12 @@ def _is_common(plain: str) -> bool:
 
 
 def _stem(plain: str) -> str:
-    """Without the digits and signs at its ends."""
+    """Strip digits and signs at both ends."""
     return re.sub(r"^[\W\d_]+|[\W\d_]+$", "", plain)
 
 
 def _joined(plain: str) -> str:
-    """Letters and digits alone."""
+    """Keep letters and digits only."""
     return re.sub(r"[\W_]+", "", plain)
 
 

@@ -90,7 +90,7 @@ async def begin(request: AnyRequest, key: str) -> Response[bytes] | None:
         form.key, form.names, form.request_hash = key, names, digest
         return None
     if stored.request_hash != digest:
-        raise Conflict("This form was sent before, with other content. Open its page anew to send another.")
+        raise Conflict("This form was sent before, with other content. Reload the page to send another.")
     return Response(_cipher(key).decrypt(stored.body), status_code=stored.status, headers=stored.headers)
 
 

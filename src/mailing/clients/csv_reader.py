@@ -166,7 +166,7 @@ class CsvReader:
         return ParsedRow(self._line + 1, number, code, label or None, zone or None, opted_out)
 
     def _reread(self, was: list[str] | None, *, lines: list[str]) -> ParsedRow | None:
-        """Read a line that is not a row as it will be stored: a header, blank, to be normalised, or invalid."""
+        """Read a line that cannot be stored unchanged: the header, a blank line, a row to normalise or reject."""
         cells = [cell.strip() for cell in was or []]
         if was is None:
             self._reject(lines, ("row", Refusal(RefusalCode.open_quote)))

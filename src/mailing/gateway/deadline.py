@@ -1,4 +1,4 @@
-"""How long a call may take. All calls share one timer: a timer for each cost 7 µs a call with uvloop."""
+"""Deadlines of calls. All calls share one timer: a timer for each cost 7 µs a call with uvloop."""
 
 import asyncio
 from collections.abc import Awaitable

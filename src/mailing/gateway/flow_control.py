@@ -34,7 +34,10 @@ NO_CALLS: Final = CallStats()
 
 
 class Permit(msgspec.Struct, frozen=True):
-    """How many messages may be claimed. `probe`: the one call that tests the gateway while the breaker is open."""
+    """The number of messages that may be claimed.
+
+    `probe`: only the call that tests the gateway while the breaker is open.
+    """
 
     count: int
     probe: bool = False

@@ -17,7 +17,7 @@ from mailing.reasons.codes import Reason
 
 HORIZON = timedelta(days=7)
 _HOUR = timedelta(hours=1)
-_opening = attrgetter("opens_at")
+_opens_at = attrgetter("opens_at")
 
 
 class Period(Struct, frozen=True):
@@ -124,7 +124,7 @@ class _Simulation:
     def _send(self, open_queues: Sequence[_Queue], turn: datetime) -> None:
         spare, room = self._spare, self._room(open_queues, turn)
         hour, sent = self.hours[_hour(self._at)], 0
-        for _, queues in groupby(sorted(open_queues, key=_opening), _opening):
+        for _, queues in groupby(sorted(open_queues, key=_opens_at), _opens_at):
             for queue, share in _shares(list(queues), room - sent):
                 queue.left -= share
                 sent += share

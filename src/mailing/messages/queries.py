@@ -208,7 +208,7 @@ async def message_to(session: AsyncSession, mailing_id: int, *, phone: str, lang
 async def messages_of_client(
     session: AsyncSession, client_id: int, *, before: int, limit: int, language: str = "en"
 ) -> Sequence[MessageOut]:
-    """Return one row more than `limit`, if there is one. `before` is an id: the next page begins below its last."""
+    """Return one row more than `limit`, if there is one. `before` is the last id of the previous page."""
     page = {"client_id": client_id, "before": before, "count": limit + 1}
     return [MessageOut(**_fields(row, language)) for row in (await session.execute(_OF_CLIENT, page)).mappings()]
 

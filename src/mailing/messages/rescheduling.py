@@ -112,7 +112,7 @@ _RAISE_CLOSING = text(f"""
 
 
 async def raise_closing(session: AsyncSession, mailing_id: int) -> None:
-    """Note when the first pending message closes, so that nothing is looked for until then. Commit soon."""
+    """Store when the window of the first pending message closes: no search is needed until then. Commit soon."""
     if await session.scalar(_MAY_HAVE_CLOSED, {"mailing_id": mailing_id}):
         await pending_of_mailing(session, mailing_id)
         await session.execute(_RAISE_CLOSING, {"mailing_id": mailing_id})

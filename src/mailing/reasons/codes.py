@@ -81,7 +81,7 @@ class ReasonCode(WordedCode):
 
     # What the plan, a person or a client decided
     end_reached = "end_reached", _("the mailing's end was reached")
-    no_window = "no_window", _("no opening of {start}-{end} in {timezone} before the mailing's end")
+    no_window = "no_window", _("no time within {start}-{end} in {timezone} is left before the mailing's end")
     timezone_unknown = "timezone_unknown", _("the local hours of {timezone} are not known")
     unselected = "unselected", _("an edit of the mailing no longer selects this client")
     mailing_cancelled = "mailing_cancelled", _("the mailing was cancelled")

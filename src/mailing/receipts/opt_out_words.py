@@ -10,7 +10,7 @@ OptOutWords = Mapping[str, str]
 
 
 def opt_out_words(setting: str) -> OptOutWords:
-    """Index the words of a setting such as `STOP,СТОП` by what is compared."""
+    """Index the words of a setting such as `STOP,СТОП` by their normalised form."""
     words = [word.strip() for word in setting.split(",")]
     return {_plain(word): word for word in words if _plain(word)}
 

@@ -61,7 +61,7 @@ class Hour(Struct, frozen=True):
 
 
 class DayDelivery(Struct, frozen=True):
-    """What the provider has reported so far of the messages sent within the day."""
+    """The provider's reports so far about the messages sent within the day."""
 
     sent: int
     delivered: int

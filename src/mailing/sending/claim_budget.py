@@ -1,4 +1,4 @@
-"""How many messages a process may claim ahead, and which mailing claims next."""
+"""The claim budget: how many messages a process may claim ahead, and which mailing claims next."""
 
 import asyncio
 import time

@@ -65,5 +65,5 @@ class SendContext:
 
     @property
     def postponed_lane_s(self) -> float:
-        """How long a lane waits that this process can't take: MAX_POSTPONED_PER_S a second, however many there are."""
+        """The delay of a lane that this process can't take: at most MAX_POSTPONED_PER_S lanes come back a second."""
         return max(1.0, len(self.active_mailings) / MAX_POSTPONED_PER_S)

@@ -1,4 +1,4 @@
-"""How codes, references and bodies of providers are read. Nothing here raises for any bytes."""
+"""Parse codes, references and bodies of providers. No function here raises, whatever the bytes are."""
 
 import re
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ TEN_YEARS_S: Final = 315_360_000
 
 
 class Reaction(StrEnum):
-    """What happens to one valid call. Each reaction but `accept` is a field of `Behaviour` with its chance."""
+    """The reaction to one valid call. Each but `accept` is a field of `Behaviour` with its chance."""
 
     accept = "accept"
     error_500 = "error_500"
@@ -115,7 +115,7 @@ def react(behaviour: Behaviour, message_id: int, nth_call: int) -> tuple[Reactio
 
 
 class ReceiptPlan(msgspec.Struct, frozen=True):
-    """What becomes of one accepted message, by the chances of the same names."""
+    """The receipts of one accepted message, drawn by the chances of the same names."""
 
     receipt_undelivered: bool
     receipt_early: bool

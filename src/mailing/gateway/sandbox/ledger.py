@@ -1,4 +1,4 @@
-"""What the sandbox accepted, in order: the evidence that sent messages are compared with."""
+"""The messages that the sandbox accepted, in order: evidence to compare sent messages with."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Where the programs of PostgreSQL come from: the package, or else this system's own."""
+"""Find the programs of PostgreSQL: those of the package, or else the system's."""
 
 import importlib.util
 import os
@@ -43,7 +43,10 @@ def find_binaries(existing: int | None = None) -> Binaries:
 
 
 def _installed() -> Iterator[Binaries]:
-    """List the most preferred first. The system's are looked for only if the package's do not serve: each is run."""
+    """Yield the most preferred first.
+
+    The system's are looked for only if the package's are not usable, because each is run.
+    """
     if package := _package():
         yield package
     yield from _of_system()
@@ -61,7 +64,7 @@ def _package() -> Binaries | None:
 
 
 def _of_system() -> Iterator[Binaries]:
-    """Links are followed: initdb looks for postgres beside itself."""
+    """Resolve links: initdb looks for postgres beside itself."""
     on_path = [Path(found).resolve().parent] if (found := shutil.which("initdb")) else []
     elsewhere = [place for pattern in _PLACES for place in Path("/").glob(pattern)]
     versions = {place: _major(place) for place in dict.fromkeys(on_path + elsewhere)}
@@ -71,7 +74,7 @@ def _of_system() -> Iterator[Binaries]:
 
 
 def _major(directory: Path) -> int:
-    """0: not all programs are there."""
+    """Return the major version; 0 if a program is missing."""
     if not all(os.access(directory / program, os.X_OK) for program in _PROGRAMS):
         return 0
     command = [str(directory / "postgres"), "--version"]
