@@ -35,6 +35,17 @@ _CATALOG = """
                 '' ORDER BY oid) FROM pg_class WHERE oid >= 16384)
     ]
 """
+_SIZES = """
+    SELECT jsonb_agg(c)::text
+    FROM (SELECT oid, relpages, reltuples, relallvisible FROM pg_class WHERE oid >= 16384) AS c
+"""
+# The triggers of `Database.after_write`, and what ANALYZE and VACUUM have counted
+_UNDO = """
+    DROP FUNCTION IF EXISTS fail CASCADE;
+    DELETE FROM pg_statistic WHERE starelid >= 16384;
+    UPDATE pg_class AS c SET relpages = s.relpages, reltuples = s.reltuples, relallvisible = s.relallvisible
+    FROM jsonb_to_recordset({}) AS s (oid oid, relpages int, reltuples real, relallvisible int) WHERE s.oid = c.oid
+"""
 _TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 # TRUNCATE makes new files for a table and each index, and other connections plan their statements again: 4 ms.
 _WORTH_TRUNCATE = _TABLES + " AND pg_relation_size(oid) + coalesce(pg_relation_size(reltoastrelid), 0) > 128 * 1024"
@@ -117,16 +128,21 @@ class DatabaseCopy:
         self._seeds = self._own.execute(self._read_seeds).fetchone() or ()
         self._delete = _delete(name for name in tables if name not in self._seeded)
         self._lock = SQL("LOCK TABLE {} IN SHARE MODE").format(SQL(", ").join(map(Identifier, tables)))
+        (sizes,) = self._own.execute(_SIZES).fetchone() or ()
+        self._undo = SQL(_UNDO).format(sizes)
         self._catalog = self._state_of_catalog()
 
     def empty(self) -> bool:
-        """Return whether it is as it was at first: not if a test changed more than rows, or ended this connection."""
+        """Return whether it is as it was at first: not if a test changed more, or ended this connection."""
         try:
-            if self._state_of_catalog() != self._catalog:
-                return False
             kept = [each.get_server_pid() for each in _idle]
+            others = self._own.execute(_END_OTHERS, [kept]).rowcount
+            if self._state_of_catalog() != self._catalog:
+                self._own.execute(self._undo)
+                if self._state_of_catalog() != self._catalog:
+                    return False
             with self._own.transaction():
-                if self._own.execute(_END_OTHERS, [kept]).rowcount:
+                if others:
                     self._own.execute(self._lock)  # wait for what they were committing
                 self._delete_rows()
         except psycopg.OperationalError:
