@@ -29,8 +29,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Spare the garbage collector what stays until the end, modules and tests; then it is as rare as in a worker."""
-    gc.disable()
+    """Spare the garbage collector what stays until the end, modules and tests; then it is as rare as in a worker.
+
+    Until here it was off.
+    """
     try:
         return (yield)
     finally:
@@ -62,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Parallel workers find its address in the environment.
     """
+    gc.disable()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         return
     config.stash[_server] = server = postgres_server(os.environ.get(URL))

@@ -229,9 +229,9 @@ def changes(zone: ZoneInfo, grid: range) -> list[range]:
 
 @cache
 def transitions(name: str) -> list[int]:
-    """Every second in 2000-2037 at which the offset changes: the days, in them the hour, the minute, the second."""
+    """Every second in 2000-2037 at which the offset changes, found by ever smaller steps."""
     found = [range(Y2000, Y2038 + 1)]
-    for step in (2 * DAY, HOUR, MINUTE, 1):
+    for step in (2 * DAY, 6 * HOUR, HOUR, 10 * MINUTE, MINUTE, 10, 1):
         found = [part for whole in found for part in changes(zone_named(name), whole[::step])]
     return [step[-1] for step in found]
 
