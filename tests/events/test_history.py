@@ -14,7 +14,7 @@ from support.answers import Json, bad_fields, json_of
 from support.api import Api
 from support.database import Database
 from support.mailing_requests import items_of_pages
-from support.query_plans import scans
+from support.query_plans import ANALYZE, scans
 
 CLIENT = {"phone": "79161234567", "timezone": "Europe/Moscow", "tag": "vip"}
 
@@ -150,7 +150,7 @@ async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(db: Databa
     await db.add_clients(10_000)
     for _ in range(2):
         await db.add_mailing_of(["sent"] * 10_000)
-    for statement in (*FILL, "ANALYZE"):
+    for statement in (*FILL, ANALYZE):
         await db.run(statement)
     async with db.sessions() as session:
         middle = (await history(session, "mailing_id", 1, after=HistoryCursor(), limit=500))[250][0]

@@ -16,7 +16,7 @@ from support.api import Api
 from support.database import Database
 from support.database_copies import end_idle_connections
 from support.mailing_requests import in_hours
-from support.query_plans import Plan, nodes, plans
+from support.query_plans import ANALYZE, Plan, nodes, plans
 
 ZONES = ["UTC", "Europe/Moscow", "Europe/Kaliningrad", "Asia/Kolkata", "Asia/Vladivostok", "America/New_York"]
 TAGS = [None, "vip", "new", "old"]
@@ -119,7 +119,7 @@ async def test_an_edit_is_counted_by_several_processes_and_no_client_is_sorted(d
     mailing_id = await planned(api, db, body())
     for setting in ("min_parallel_index_scan_size", "parallel_setup_cost", "parallel_tuple_cost"):
         await db.run(f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting} = 0', current_database()); END $$")
-    await db.run("ANALYZE")
+    await db.run(ANALYZE)
     await db.engine.dispose()
     end_idle_connections()
     everyone = Audience(["vip"], [], 2**31)

@@ -20,7 +20,7 @@ from mailing.messages.rescheduling import expire_of_mailing
 from mailing.messages.resolution import resend_failed
 from mailing.messages.states import MessageStatus
 from support.database import LOCK_WAITS, Database
-from support.query_plans import buffers
+from support.query_plans import ANALYZE, buffers
 
 PENDING = """
     INSERT INTO message (mailing_id, client_id, due_at, closes_at)
@@ -79,7 +79,7 @@ async def test_a_statement_looks_at_no_more_pages_when_thousands_were_sent_under
     db: Database, database_url: str, name: str
 ) -> None:
     mailing_id = await pending(db, 6010)
-    await db.run("ANALYZE")
+    await db.run(ANALYZE)
     async with snapshot(database_url):
         await claimed(db, mailing_id, 10)
         first = await buffers(db.engine, lambda session: CALLS[name](session, mailing_id))

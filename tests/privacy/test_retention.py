@@ -16,7 +16,7 @@ from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.settings import Settings
 from support.api import Api
 from support.database import Database, open_database
-from support.query_plans import blocks, nodes, plans
+from support.query_plans import ANALYZE, blocks, nodes, plans
 from support.roles import url_as
 
 ENDS = ("sent", "failed", "cancelled", "expired", "unknown")
@@ -105,7 +105,7 @@ async def test_a_slice_costs_its_own_messages_and_none_of_those_kept_beside_it(
         one_slice = partial(
             redaction.redact_slice, part=MessageSlice(mailing_id, MessageStatus.sent, after=0, count=3000)
         )
-        await db.run("ANALYZE")
+        await db.run(ANALYZE)
         measured = await plans(db.engine, one_slice)
         assert not [node for plan in measured for node in nodes(plan) if node["Node Type"] == "Seq Scan"]
         cost.append(sum(blocks(plan) for plan in measured))

@@ -19,7 +19,7 @@ from mailing.sending.recording import PlanVersion, ResultRecorder
 from support.campaign import Campaign
 from support.database import Database
 from support.index_entries import IndexEntries
-from support.query_plans import executed, nodes, parsed, scans, statements, unprepared
+from support.query_plans import ANALYZE, executed, nodes, parsed, scans, statements, unprepared
 
 BATCH = 500
 
@@ -65,7 +65,7 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
 
     statement, values = (await statements(campaign.db.engine, claim_and_record))[-1]
     async with campaign.db.sessions() as session:
-        await session.execute(text("ANALYZE"))
+        await session.execute(text(ANALYZE))
         connection = await raw_connection(session)
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         await connection.execute(f"PREPARE recording AS {statement}")
@@ -117,7 +117,7 @@ async def test_no_statement_of_dispatch_reads_more_beside_finished_messages(camp
 async def _rows_read_by_a_batch(db: Database) -> int:
     """Claimed, looked at again, recorded, and the next one's time asked for."""
     async with transaction(db.sessions) as session:
-        await session.execute(text("ANALYZE"))
+        await session.execute(text(ANALYZE))
     before = await _rows_read(db)
     async with _told(db) as session:
         claimed = await claim(session, 1, BATCH)

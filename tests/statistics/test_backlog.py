@@ -13,7 +13,7 @@ from mailing.messages.states import WaitReason
 from mailing.statistics import backlog as waiting
 from mailing.statistics.backlog import MAX_COUNTED, MAX_WINDOWS, BacklogItem
 from support.database import Database
-from support.query_plans import rows_read, scans
+from support.query_plans import ANALYZE, rows_read, scans
 
 SOON = datetime(2040, 1, 1, tzinfo=UTC)
 
@@ -85,7 +85,7 @@ async def test_what_may_go_waits_for_its_turn_or_for_the_breaker(db: Database, m
 @pytest.mark.parametrize("analyse", [True, False])
 async def test_the_openings_are_found_from_one_to_the_next(db: Database, mailing_id: int, *, analyse: bool) -> None:
     """20,000 messages of 4 openings: counting is bounded, and no step to the next opening reads what lies between."""
-    await db.run("ANALYZE")
+    await db.run(ANALYZE)
     for n, zone in enumerate(("Asia/Omsk", "Asia/Tomsk", "Europe/Samara", "Europe/Moscow")):
         await add_waiting(db, mailing_id, 5000, zone=zone, due=SOON + timedelta(hours=n))
     found = await scans(db.engine, partial(waiting.waiting_for_window, mailing_id=mailing_id), analyse=analyse)
@@ -98,7 +98,7 @@ async def test_the_openings_are_found_from_one_to_the_next(db: Database, mailing
 
 @pytest.mark.parametrize("analyse", [True, False])
 async def test_what_is_due_is_counted_up_to_a_bound(db: Database, mailing_id: int, *, analyse: bool) -> None:
-    await db.run("ANALYZE")
+    await db.run(ANALYZE)
     await add_waiting(db, mailing_id, 5 * MAX_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
     async with db.engine.connect() as connection:
         state = await repository.read(AsyncSession(connection))

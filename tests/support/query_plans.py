@@ -13,6 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 Plan = dict[str, Any]
 Call = Callable[[AsyncSession], Awaitable[object]]
 
+# Of all tables; that of the system's catalogs takes forty times as long.
+ANALYZE = """
+    DO $$ BEGIN EXECUTE (
+        SELECT 'ANALYZE ' || string_agg(relname, ', ') FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace); END $$"""
+
 
 @contextmanager
 def executed(by: Engine | type[Engine] = Engine) -> Iterator[list[tuple[str, Any]]]:
@@ -69,7 +75,7 @@ async def scans(engine: AsyncEngine, call: Call, *, analyse: bool = True) -> lis
     """
     if analyse:
         async with engine.begin() as connection:
-            await connection.execute(text("ANALYZE"))
+            await connection.execute(text(ANALYZE))
     every = [node for plan in await plans(engine, call) for node in nodes(plan)]
     return [node for node in every if "Relation Name" in node or "Index Name" in node]
 
