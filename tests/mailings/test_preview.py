@@ -16,7 +16,7 @@ from support.api import Api
 from support.database import Database
 from support.database_copies import end_idle_connections
 from support.mailing_requests import in_hours
-from support.query_plans import ANALYZE, Plan, nodes, plans
+from support.query_plans import ANALYZE, Plan, nodes, plans, rows_read, scans
 
 ZONES = ["UTC", "Europe/Moscow", "Europe/Kaliningrad", "Asia/Kolkata", "Asia/Vladivostok", "America/New_York"]
 TAGS = [None, "vip", "new", "old"]
@@ -112,6 +112,17 @@ async def test_a_client_with_a_phone_that_got_the_mailing_is_unaffected_by_an_ed
     await db.add_client(phone="79160000003")
     reworded = await previewed(api, given | {"text": "Bye"}, mailing_id=mailing_id)
     assert (reworded["recipients"], reworded["excluded"]["unaffected"]) == (1, 2)
+
+
+async def test_an_edit_looks_up_each_client_among_the_former_phones_and_does_not_read_them_all(db: Database) -> None:
+    mailing_id, _ = await db.add_audience(["sent"] * 100)
+    await db.run("DELETE FROM client")
+    await db.run("UPDATE former_phone SET phone_hash = sha256(int8send(message_id))")  # each had a phone of its own
+    await db.add_clients(200)
+    await db.run("ANALYZE client, message")  # the clients were deleted just now
+    call = partial(reach_of_edit, audience=Audience([], [], 2**31), mailing_id=mailing_id, replans=True)
+    read = [scan for scan in await scans(db.engine, call, analyse=False) if "former_phone" in str(scan)]
+    assert 0 < sum(map(rows_read, read)) < 400
 
 
 async def test_an_edit_is_counted_by_several_processes_and_no_client_is_sorted(db: Database, api: Api) -> None:

@@ -3,12 +3,14 @@
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
 from mailing.database.engine import transaction
 from mailing.messages.claim import claim
 from mailing.messages.locks import lock_for_plan
+from mailing.messages.rescheduling import SendWindow, reschedule_closed
 from mailing.privacy.erasure import allow_again, erase
 from mailing.privacy.repository import redact_mailing
 from mailing.sending.finalize import settle_mailing
@@ -18,6 +20,7 @@ from support.campaign import Campaign
 from support.client_requests import created
 from support.database import LOCK_WAITS, PLAN_LOCK_WAITS, Database
 from support.mailing_requests import in_hours
+from support.query_plans import nodes, plans
 
 ONE, OTHER, THIRD = "79161234567", "79161234568", "79161234569"
 END = """
@@ -221,3 +224,18 @@ async def test_a_claim_under_way_while_the_phone_leaves_is_seen(phones: Phones) 
     await exchanging
     assert await phones.db.value("SELECT count(*) FROM former_phone") == 2
     assert await phones.db.value("SELECT bool_and(closes_at = '-infinity') FROM message")
+
+
+async def test_windows_are_decided_without_comparing_each_message_with_each_former_phone(db: Database) -> None:
+    mailing_id, _ = await db.add_audience(["sent"] * 100)
+    await db.run("DELETE FROM client")
+    await db.run("UPDATE former_phone SET phone_hash = sha256(int8send(message_id))")  # each had a phone of its own
+    waiting = await db.add_clients(2000)
+    await db.add_messages(mailing_id, ["pending"] * 2000, first_client=waiting[0])
+    await db.run("UPDATE message SET closes_at = '-infinity' WHERE status = 'pending'")
+    await db.run("ANALYZE client, message")  # the clients were deleted just now
+    now = datetime.now(UTC)
+    windows = [SendWindow("UTC", now, now + timedelta(hours=1), None)]
+    (decided,) = await plans(db.engine, partial(reschedule_closed, mailing_id=mailing_id, count=5000, windows=windows))
+    compared = [node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"] for node in nodes(decided)]
+    assert sum(compared) < 2000

@@ -6,7 +6,9 @@ the index.
 
 # Before a hash is computed for each row.
 _ANY = "EXISTS (SELECT FROM former_phone f WHERE f.mailing_id = :mailing_id)"
-_ENTRY = "f.mailing_id = :mailing_id AND f.phone_hash = erasure_hash({phone}, k.key)"
+# The hash is a scalar subquery, so that the index of `former_phone` finds it. As a join with the key's table, of which
+# PostgreSQL has no statistics, it made statements compare each client with each entry of the mailing.
+_ENTRY = "f.mailing_id = :mailing_id AND f.phone_hash = (SELECT erasure_hash({phone}, k.key) FROM erasure_key k)"
 
 # The entry's message was sent to the phone, or may be. It may have been claimed again since, for another phone; an
 # erased phone is NULL.
@@ -16,19 +18,19 @@ _MAY_REACH = """
 
 # Conditions on a client `c`: a message of an earlier client was claimed for its phone; that message may have reached
 # the phone.
-HAS_FORMER = f"""({_ANY} AND EXISTS (
-    SELECT FROM former_phone f CROSS JOIN erasure_key k WHERE {_ENTRY.format(phone="c.phone")}))"""
+HAS_FORMER = f"({_ANY} AND EXISTS (SELECT FROM former_phone f WHERE {_ENTRY.format(phone='c.phone')}))"
 MAY_BE_REACHED = f"""({_ANY} AND EXISTS (
-    SELECT FROM former_phone f CROSS JOIN erasure_key k JOIN message o ON o.id = f.message_id
+    SELECT FROM former_phone f JOIN message o ON o.id = f.message_id
     WHERE {_ENTRY.format(phone="c.phone")} AND {_MAY_REACH.format(phone="c.phone")}))"""
 
 # A subquery over the unsent messages in `{unsent}`: those with another message that was, or may have been, sent to the
 # same phone (`reached`), or is in a call (not `reached`).
 OF_SAME_PHONE = f"""
     SELECT u.id, bool_or(o.status <> 'sending' OR o.maybe_accepted) AS reached
-    FROM {{unsent}} u JOIN client c ON c.id = u.client_id CROSS JOIN erasure_key k
+    FROM {{unsent}} u JOIN client c ON c.id = u.client_id
     CROSS JOIN LATERAL (SELECT CASE WHEN u.maybe_accepted THEN u.phone ELSE c.phone END AS phone) target
-    JOIN former_phone f ON {_ENTRY.format(phone="target.phone")}
-    JOIN message o ON o.id = f.message_id AND o.id <> u.id AND {_MAY_REACH.format(phone="target.phone")}
+    CROSS JOIN LATERAL (
+        SELECT f.message_id FROM former_phone f WHERE {_ENTRY.format(phone="target.phone")} OFFSET 0) former
+    JOIN message o ON o.id = former.message_id AND o.id <> u.id AND {_MAY_REACH.format(phone="target.phone")}
     WHERE {_ANY} GROUP BY u.id
 """  # noqa: S608 - constants
