@@ -128,6 +128,7 @@ async def test_known_clients_are_read_a_few_times_whatever_the_statistics_say(db
         await session.execute(text("SELECT pg_stat_force_next_flush()"))
 
     await imported(db, file.format(tag="old"))
+    assert await db.value("SELECT reltuples FROM pg_class WHERE oid = 'client'::regclass") == 1500
     await db.commit(update)
     read = await db.value("""
         SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'client')
