@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -182,6 +183,25 @@ async def test_a_job_that_fails_is_gone_and_the_next_one_runs(db: Database, data
     async with working(queue):
         await asyncio.wait_for(done.wait(), 5)
         await becomes(lambda: jobs(db), [])
+
+
+async def test_a_job_that_was_removed_while_it_ran_ends_like_any_other(
+    db: Database, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another worker takes a frozen one for lost. Once thawed, that one told of it with a traceback when it ended."""
+    removed = asyncio.Event()
+
+    async def handler(mailing_id: int) -> None:
+        await db.run("DELETE FROM procrastinate_jobs WHERE args->>'mailing_id' = :id", id=str(mailing_id))
+        removed.set()
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", handler)
+    await enqueue(db, mailing_id=1)
+    async with working(queue):
+        await asyncio.wait_for(removed.wait(), 5)
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_a_periodic_job_runs_by_itself(database_url: str) -> None:

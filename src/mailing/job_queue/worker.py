@@ -194,7 +194,15 @@ class _Connector(procrastinate.PsycopgConnector):
         self.stopping = asyncio.Event()
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:  # noqa: ANN401 - Procrastinate's
-        await self._retry_while_away(partial(super().execute_query_async, query, **arguments))
+        """Execute a statement. It is no error if it ends a job that is gone.
+
+        Another worker removed the job while this process was frozen, or the answer to the first attempt was lost.
+        """
+        try:
+            await self._retry_while_away(partial(super().execute_query_async, query, **arguments))
+        except ConnectorException as error:
+            if not isinstance(error.__cause__, psycopg.errors.RaiseException):  # only of Procrastinate's functions
+                raise
 
     async def execute_query_one_async(self, query: LiteralString, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
         return await self._retry_while_away(partial(super().execute_query_one_async, query, **arguments))
