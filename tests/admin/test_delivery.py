@@ -42,6 +42,14 @@ async def test_the_mailing_says_what_arrived_and_why_the_rest_did_not(viewer: Br
 
 
 @pytest.mark.usefixtures("ids")
+async def test_the_statistics_call_nothing_undelivered_that_was_not_even_sent(viewer: Browser) -> None:
+    """Their last column counts the messages without success at the gateway; receipts say what was not delivered."""
+    page = words(await viewer.get("/admin/statistics"))
+    assert "Planned Sent Left Not sent" in page
+    assert "Not delivered" not in page
+
+
+@pytest.mark.usefixtures("ids")
 async def test_after_three_days_the_mailing_says_that_no_receipt_came(
     viewer: Browser, db: Database, mailing_id: int
 ) -> None:

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def test_the_browser_asks_for_a_language(header: str, expected: str) -> None:
 def test_russian_numbers_and_plurals() -> None:
     assert language.number(1234567, "ru") == "1\xa0234\xa0567"
     assert language.percent(0.5, "ru") == "50\xa0%"
+
+
+def test_a_space_stands_between_two_sentences_of_a_template() -> None:
+    """The environment trims the line break after a block; `+%}` keeps it."""
+    glued = re.compile(r"\{% endtrans %\}(?:\{% endif %\})*\n\s*(?:\{% if [^%]*%\})*\{% trans")
+    assert [path.name for path in PACKAGE.rglob("*.html") if glued.search(path.read_text())] == []
 
 
 def test_a_russian_plural_has_three_forms() -> None:
