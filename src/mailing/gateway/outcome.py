@@ -20,7 +20,7 @@ RETRY_AFTER_CAP_S: Final = 900.0
 
 
 class Outcome(StrEnum):
-    """How one call ended; `counts` says whether it used up an attempt of its message."""
+    """The result of one call."""
 
     accepted = "accepted"
     not_sent = "not_sent"
@@ -31,8 +31,10 @@ class Outcome(StrEnum):
     configuration = "configuration"
 
     @property
-    def counts(self) -> bool:
-        """`throttled` and `configuration` are about the gateway or the account, not about the message."""
+    def counts_as_attempt(self) -> bool:
+        """Whether the call uses up an attempt of its message; `throttled` and `configuration` are not about the
+        message.
+        """
         match self:
             case Outcome.accepted | Outcome.not_sent | Outcome.refused | Outcome.soft_refusal | Outcome.ambiguous:
                 return True

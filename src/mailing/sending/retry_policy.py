@@ -77,7 +77,7 @@ def backoff(attempts: int, policy: RetryPolicy, jitter: float) -> float:
 
 def _counts_as_attempt(answer: Answer, message: ClaimedMessage) -> bool:
     """Whether the call uses up an attempt. A probe that is not sent does not: the gateway may be down for hours."""
-    return answer.outcome.counts and not (message.probe and answer.outcome is Outcome.not_sent)
+    return answer.outcome.counts_as_attempt and not (message.probe and answer.outcome is Outcome.not_sent)
 
 
 def _unchanged(message: ClaimedMessage, now: datetime) -> Transition:

@@ -153,7 +153,10 @@ def test_503_throttles_only_when_it_says_when_to_come_back(retry_after: str | No
 
 
 def test_only_what_the_gateway_says_of_itself_burns_no_attempt() -> None:
-    assert {outcome for outcome in Outcome if not outcome.counts} == {Outcome.throttled, Outcome.configuration}
+    assert {outcome for outcome in Outcome if not outcome.counts_as_attempt} == {
+        Outcome.throttled,
+        Outcome.configuration,
+    }
 
 
 json_values = st.recursive(

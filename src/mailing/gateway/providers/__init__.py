@@ -21,7 +21,7 @@ def problems_of(settings: Settings) -> list[str]:
     """Return why no call of the configured provider could be made with these settings."""
     kind = _kind(settings.gateway_provider)
     problems = []
-    if missing := [f"{PREFIX}{name.upper()}" for name in kind.needs if getattr(settings, name) is None]:
+    if missing := [f"{PREFIX}{name.upper()}" for name in kind.required_settings if getattr(settings, name) is None]:
         problems.append(f"{settings.gateway_provider} needs {' and '.join(missing)}; set what is missing")
     if kind.user_form and settings.gateway_user is not None:
         pattern, words = kind.user_form

@@ -68,7 +68,7 @@ class _Balance(msgspec.Struct):
 
 class Infobip(Provider):
     name = "infobip"
-    needs = ("gateway_token",)
+    required_settings = ("gateway_token",)
     repeat_is_safe = True  # a second message with the same id is rejected
     sends_receipts = True
     credentials_check = CredentialsCheck("GET", "/account/1/balance")

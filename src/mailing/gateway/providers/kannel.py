@@ -49,7 +49,7 @@ _NACK: Final = re.compile(r"NACK/\w{1,12}", re.ASCII)
 
 class Kannel(Provider):
     name = "kannel"
-    needs = ("gateway_user", "gateway_token")
+    required_settings = ("gateway_user", "gateway_token")
     sends_receipts = True
     reply_query = "?from=%p&text=%a"
     reply_fields = ("from", "text")

@@ -52,9 +52,9 @@ class CredentialsCheck(msgspec.Struct, frozen=True):
 class Provider(ABC):
     """Defaults that fit most providers; a provider's module states what differs.
 
-    `repeat_is_safe`: a message sent twice under one id is delivered once, by the provider's own documentation.
-    `needs` are the settings without which no call can be made. `user_form` is what MAILING_GATEWAY_USER must be: a
-    pattern, and the same in words.
+    `repeat_is_safe`: a message sent twice under one id is delivered once, by the provider's own documentation. Without
+    `required_settings` no call can be made. `user_form` is what MAILING_GATEWAY_USER must be: a pattern, and the same
+    in words.
 
     `headers` go with each call. `receipts_account_wide`: all receipts come to one address, and each names its message;
     otherwise each message has an address of its own. `receipt_answer` is the body that the provider expects.
@@ -64,7 +64,7 @@ class Provider(ABC):
     """
 
     name: str
-    needs: ClassVar[tuple[str, ...]] = ()
+    required_settings: ClassVar[tuple[str, ...]] = ()
     user_form: ClassVar[tuple[str, str] | None] = None
     repeat_is_safe = False
     sends_receipts = False
@@ -78,7 +78,7 @@ class Provider(ABC):
 
     @abstractmethod
     def __init__(self, settings: Settings) -> None:
-        """Take the provider's settings. Without those in `needs` it still understands receipts."""
+        """Take the provider's settings. Without those in `required_settings` it still understands receipts."""
 
     @abstractmethod
     def encode(self, message: Outgoing) -> Call: ...

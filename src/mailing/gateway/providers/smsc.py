@@ -47,7 +47,7 @@ class _Body(msgspec.Struct):
 
 class Smsc(Provider):
     name = "smsc"
-    needs = ("gateway_token",)
+    required_settings = ("gateway_token",)
     sends_receipts = True
     receipts_account_wide = True
     reply_fields = ("phone", "mes")

@@ -62,7 +62,7 @@ class _Account(msgspec.Struct):
 
 class Twilio(Provider):
     name = "twilio"
-    needs = ("gateway_user", "gateway_token", "sender")
+    required_settings = ("gateway_user", "gateway_token", "sender")
     user_form = "AC[0-9a-f]{32}", "the SID of a Twilio account, such as AC and 32 digits or letters from a to f"
     sends_receipts = True
     reply_fields = ("From", "Body")
