@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -201,6 +202,23 @@ async def test_probes_become_rarer_the_longer_the_breaker_is_open(
         assert await take_probe(session)
     left_s = await campaign.db.value("SELECT extract(epoch FROM breaker_next_probe_at - now()) FROM gateway")
     assert pause_s - 1 < left_s <= pause_s + 0.1
+
+
+async def test_while_the_breaker_is_open_its_reason_is_that_of_the_newest_failure(db: Database) -> None:
+    """An operator who has corrected one fault sees the next one, and not what it was an hour ago."""
+
+    async def reason_after(**stats: Any) -> tuple[object, object]:  # noqa: ANN401 - fields of CallStats
+        async with autocommit(db.sessions) as session:
+            await report(session, CallStats(**stats))
+            state = await read(session)
+        return state.breaker_reason_code, state.breaker_reason_params
+
+    unauthorized = (ReasonCode.configuration, {"http_status": 401})
+    refused = (ReasonCode.most_calls_fail, {"last": ReasonCode.connection_refused})
+    assert await reason_after(calls=1, failed=1, reason=UNAUTHORIZED, misconfigured=True) == unauthorized
+    assert await reason_after(calls=1, failed=1, reason=REFUSED) == refused
+    assert await reason_after(calls=1, failed=0) == refused
+    assert await reason_after(calls=1, failed=1, reason=UNAUTHORIZED, misconfigured=True) == unauthorized
 
 
 async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls(campaign: Campaign) -> None:

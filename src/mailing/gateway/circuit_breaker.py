@@ -18,6 +18,7 @@ MAX_PROBE_INTERVAL_S = 60
 
 # The breaker opens when more than half of the newest calls failed: of the last 5 s, 10 s … or 30 s, with 20 calls or
 # more. So an outage after a busy time is noticed within 5 s, and need not outweigh the good half minute before it.
+# While it is open, a failed probe renews the reason: what an operator has corrected is not the reason any more.
 _REPORT = text(f"""
     WITH counted AS (
         INSERT INTO gateway_calls AS c (bucket_start, calls, failed)
@@ -32,22 +33,21 @@ _REPORT = text(f"""
         WINDOW upto AS (ORDER BY bucket_start DESC)
     ), verdict AS (
         SELECT CASE WHEN :misconfigured THEN CAST(:code AS text)
-            WHEN bool_or(calls >= {MIN_CALLS} AND 2 * failed > calls) THEN '{ReasonCode.most_calls_fail}' END AS code,
+            WHEN CASE WHEN w.breaker_opened_at IS NULL THEN bool_or(calls >= {MIN_CALLS} AND 2 * failed > calls)
+                ELSE :failed > 0 END THEN '{ReasonCode.most_calls_fail}' END AS code,
             CAST(:params AS jsonb) || CASE WHEN :misconfigured THEN '{{}}'
                 ELSE jsonb_strip_nulls(jsonb_build_object('last', CAST(:code AS text))) END AS params
-        FROM newest
+        FROM newest JOIN gateway w ON w.{ONLY_ROW} GROUP BY w.name
     ), shared AS (
         UPDATE gateway w SET
             paused_until = greatest(w.paused_until, now() + make_interval(secs => CAST(:pause_s AS float))),
             breaker_opened_at = coalesce(w.breaker_opened_at, CASE WHEN v.code IS NOT NULL THEN now() END),
-            breaker_reason_code = CASE WHEN :misconfigured OR w.breaker_opened_at IS NULL THEN v.code
-                ELSE w.breaker_reason_code END,
-            breaker_reason_params = CASE WHEN :misconfigured OR w.breaker_opened_at IS NULL THEN v.params
-                ELSE w.breaker_reason_params END,
+            breaker_reason_code = coalesce(v.code, w.breaker_reason_code),
+            breaker_reason_params = CASE WHEN v.code IS NULL THEN w.breaker_reason_params ELSE v.params END,
             breaker_next_probe_at = coalesce(w.breaker_next_probe_at,
                 CASE WHEN v.code IS NOT NULL THEN now() + interval '{MIN_PROBE_INTERVAL_S} s' END)
         FROM verdict v
-        WHERE w.{ONLY_ROW} AND (:pause_s > 0 OR :misconfigured OR w.breaker_opened_at IS NULL AND v.code IS NOT NULL)
+        WHERE w.{ONLY_ROW} AND (:pause_s > 0 OR v.code IS NOT NULL)
         RETURNING w.breaker_opened_at, w.breaker_reason_code AS code, w.breaker_reason_params AS params
     )
     INSERT INTO event (kind, actor, detail)
