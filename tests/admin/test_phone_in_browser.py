@@ -72,12 +72,31 @@ async def test_a_long_tag_or_file_name_does_not_push_a_table_over_the_edge(
         "INSERT INTO upload (name, actor, size, status, finished_at) VALUES (:name, 'tests', 9, 'done', now())",
         name="n" * 100,
     )
-    name, password, sign_in, *_ = WORDS[await page.evaluate("navigator.language")]
-    await page.goto(f"{address}/admin/clients")
-    await page.get_by_label(name).fill("anna")
-    await page.get_by_label(password).fill(PASSWORD)
-    await page.get_by_role("button", name=sign_in, exact=True).click()
+    await enter(page, address)
     for path in ("clients", "clients/upload"):
         await page.goto(f"{address}/admin/{path}")
         await expect(page.locator("main table")).to_be_visible()
         assert await page.locator("main div.scroll").evaluate("e => e.scrollWidth - e.clientWidth") <= 0, path
+
+
+async def test_a_figure_of_eight_digits_stays_in_its_card(address: str, db: Database, page: Page) -> None:
+    await enter(page, address)
+    mailing_id, _ = await db.add_mailing_of(["sent", "pending"])
+    cards = page.locator("main .card")
+    for path in (f"mailings/{mailing_id}", f"mailings/{mailing_id}/edit"):
+        await page.goto(f"{address}/admin/{path}")
+        await expect(cards.nth(2)).to_be_visible()
+        await cards.locator("dd").evaluate_all(
+            "all => all.forEach((each) => { each.textContent = '88\\u00a0888\\u00a0888'; })"
+        )
+        too_wide = "all => all.filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.innerText)"
+        assert await cards.evaluate_all(too_wide) == [], path
+
+
+async def enter(page: Page, address: str) -> None:
+    name, password, button, *_ = WORDS[await page.evaluate("navigator.language")]
+    await page.goto(f"{address}/admin/account")
+    await page.get_by_label(name).fill("anna")
+    await page.get_by_label(password).fill(PASSWORD)
+    await page.get_by_role("button", name=button, exact=True).click()
+    await expect(page.get_by_role("heading", name="anna")).to_be_visible()
