@@ -64,7 +64,9 @@ async def test_every_refusal_is_a_problem_document(api: Api) -> None:
     assert is_problem(await api.put("/statistics/"), 405)
     await api.post("/mailings/", json=MAILING)
     assert is_problem(await api.post("/mailings/1/pause"), 409)
-    assert is_problem(await api.post("/mailings/", content=b"[" * 1_000_001), 413)
+    too_large = await api.post("/mailings/", content=b"[" * 1_000_001)
+    assert is_problem(too_large, 413)
+    assert too_large.json()["detail"] == "The body may have at most 1,000,000 bytes."
 
 
 async def test_what_is_no_json_is_refused_in_every_shape_of_it(api: Api) -> None:
@@ -148,6 +150,13 @@ async def test_a_repeated_parameter_is_refused_and_not_read_as_its_last_value(ap
         "x": "is not a parameter here; known are limit, cursor, status",
     }
     assert named(await api.get("/clients/?tag=a&tag=a")).keys() == {"tag"}
+
+
+async def test_a_parameter_in_another_encoding_is_refused_and_selects_not_just_nothing(api: Api, db: Database) -> None:
+    """`вип`, as a program of Windows may encode it."""
+    assert named(await api.get("/clients/?tag=%E2%E8%EF&limit=1")) == {"tag": "must be encoded in UTF-8"}
+    await db.add_client(tag="\ufffd")
+    assert len((await api.get("/clients/?tag=%EF%bf%BD")).json()["items"]) == 1
 
 
 async def test_the_arguments_a_request_does_not_bring_are_no_parameters(api: Api) -> None:

@@ -68,3 +68,5 @@ async def test_only_under_https_browsers_are_told_to_stay_there() -> None:
 async def test_options_names_every_method_of_a_path(api: Api, path: str, allowed: str) -> None:
     answer = await api.options(path)
     assert (answer.status_code, answer.headers["allow"]) == (204, allowed)
+    refused = await api.request("TRACE", path)
+    assert (refused.status_code, refused.headers["allow"]) == (405, allowed)

@@ -1,6 +1,7 @@
 """Clients that send slowly or without end, at a real socket."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -119,11 +120,21 @@ async def test_many_bytes_may_take_longer_than_few(connect: Connect) -> None:
         (b"GET / HTTP/1.1\r\nCookie: " + b"a=b;" * MAX_PARTS + b"\r\n\r\n", 431),
         (b"GET /" + b"x" * MAX_URL_BYTES + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET /?" + b"a=b&" * MAX_PARTS + b" HTTP/1.1\r\n\r\n", 414),
+        (b"FOO / HTTP/1.1\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
     ],
 )
 async def test_a_head_of_many_parts_is_refused_as_well(connect: Connect, flood: bytes, status: int) -> None:
-    assert (await answers(connect, flood)).startswith(f"HTTP/1.1 {status} ".encode())
+    head, _, body = (await answers(connect, flood)).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == status
+
+
+async def test_an_address_that_is_not_encoded_is_refused_with_what_to_do(connect: Connect) -> None:
+    """The command line of curl sends what is typed."""
+    refused = await answers(connect, "GET /mailing/api/clients/?tag=вип HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert b"percent-encode" in refused
 
 
 @pytest.fixture

@@ -59,6 +59,10 @@ def test_what_is_no_json_is_an_error_of_the_body(body: bytes) -> None:
     assert refused(body)["body"].startswith("is not valid JSON: ")
 
 
+def test_json_in_another_encoding_is_refused_with_the_one_to_use() -> None:
+    assert refused('{"text": "Привет"}'.encode("cp1251")) == {"body": "is not valid JSON: it must be encoded in UTF-8"}
+
+
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b'{"text":' + b"[" * 5_000 + b"]" * 5_000 + b"}"])
 def test_deep_json_is_refused_without_recursion(body: bytes) -> None:
     assert refused(body) == {"body": "is nested too deeply"}

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
 from litestar.exceptions import HTTPException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from mailing.access.roles import Role
 from mailing.admin import language
@@ -129,7 +130,8 @@ def _read_notice(connection: AnyConnection) -> str:
 def problem_page(request: AnyRequest, error: Exception) -> Response[str]:
     """Show the problem that the API would answer as a page."""
     answer = problem_of(request, error)
-    told = viewer_of(request).gettext(error.sentence if isinstance(error, NotFound) else answer.content.detail)
+    said = error.detail if isinstance(error, RequestEntityTooLarge) else answer.content.detail
+    told = viewer_of(request).gettext(error.sentence if isinstance(error, NotFound) else said)
     if isinstance(error, NotFound):
         told %= error.values
     shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content, told=told)

@@ -11,8 +11,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from mailing.web.problems import PROBLEM_JSON, TITLES, Problem
 
 MAX_CONNECTIONS = 900  # at once per process: below the usual limit of 1,024 open files
 HEADER_TIMEOUT_S = 10
@@ -27,7 +30,32 @@ LINGER_TIMEOUT_S = 30  # for the rest of a body after its answer: a close with u
 
 MAX_COALESCED_BYTES = 64 * 1024  # a larger write is passed on without a copy
 
-TOO_LARGE = b"431 Request Header Fields Too Large"
+
+def _answer(status_line: str, detail: str) -> bytes:
+    """Return a whole response, a problem document, after which the connection is closed."""
+    status = int(status_line[:3])
+    body = msgspec.json.encode(Problem(TITLES[status], status, detail))
+    retry = "retry-after: 5\r\n" if status == 503 else ""
+    head = f"HTTP/1.1 {status_line}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {len(body)}\r\n{retry}"
+    return head.encode() + b"connection: close\r\n\r\n" + body
+
+
+INVALID_HTTP = _answer(
+    "400 Bad Request",
+    "This is not a valid HTTP/1.1 request. In the address, percent-encode spaces and characters that are not ASCII.",
+)
+TOO_SLOW = _answer("408 Request Timeout", "No complete request arrived in time. Send it again.")
+URL_TOO_LONG = _answer(
+    "414 URI Too Long", f"An address may have at most {MAX_URL_BYTES} bytes and {MAX_PARTS} parameters."
+)
+TOO_MANY_PIPELINED = _answer(
+    "429 Too Many Requests", f"At most {MAX_PIPELINED} requests may wait for the answer to an earlier one."
+)
+HEADERS_TOO_LARGE = _answer(
+    "431 Request Header Fields Too Large",
+    f"A request may have at most {MAX_HEADERS} headers, {MAX_HEADER_BYTES} bytes in all, and {MAX_PARTS} cookies.",
+)
+BUSY = _answer("503 Service Unavailable", "All connections of this server are in use. Try again in a few seconds.")
 
 
 class RequestRefused(Exception):
@@ -47,7 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _active_cycle: RequestResponseCycle | None = None
     _head_deadline: asyncio.TimerHandle | None = None
     _drain_deadline: asyncio.TimerHandle | None = None
-    _refusal = b"400 Bad Request"
+    _refusal = INVALID_HTTP
     _in_head = False
     _arriving = False  # a request that has begun and not ended
     _lingering = False  # answered and to be closed, once the rest of the body has come
@@ -61,7 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.transport: Any = CoalescingTransport(transport, self.loop, may_close=self._may_close)
         if len(self.connections) > self.max_connections and not self._make_room():
-            self._end(b"503 Service Unavailable")
+            self._end(BUSY)
             return
         self._await_head()
         self._update_waiting()
@@ -101,7 +129,7 @@ class BoundedProtocol(HttpToolsProtocol):
         other = len(piece) - self._body_bytes
         self._other_bytes = other if self._is_progress else self._other_bytes + other
         if self._other_bytes > MAX_HEADER_BYTES:
-            self._end(TOO_LARGE)
+            self._end(HEADERS_TOO_LARGE)
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr] # None at first
@@ -114,13 +142,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > MAX_URL_BYTES or self.url.count(b"&") >= MAX_PARTS:
-            self._refuse(b"414 URI Too Long")
+            self._refuse(URL_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Drop trailers: uvicorn would append them to the headers, which the application may be reading."""
         self._fields += 1
         if self._fields > MAX_HEADERS or (value.count(b";") >= MAX_PARTS and name.lower() == b"cookie"):
-            self._refuse(TOO_LARGE)
+            self._refuse(HEADERS_TOO_LARGE)
         if self._in_head:
             super().on_header(name, value)
 
@@ -128,7 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_progress = True
         self._stop_waiting_for_head()
         if len(self.pipeline) >= MAX_PIPELINED:
-            self._refuse(b"429 Too Many Requests")
+            self._refuse(TOO_MANY_PIPELINED)
         self._in_head = False
         super().on_headers_complete()
 
@@ -168,17 +196,17 @@ class BoundedProtocol(HttpToolsProtocol):
         del msg
         self._end(self._refusal)
 
-    def _refuse(self, status: bytes) -> None:
-        self._refusal = status
+    def _refuse(self, answer: bytes) -> None:
+        self._refusal = answer
         raise RequestRefused
 
-    def _end(self, status: bytes) -> None:
+    def _end(self, answer: bytes) -> None:
         self._stop_waiting_for_head()
         self._lingering = True  # long enough
         if self.transport.is_closing():
             return
         if self._may_answer():
-            self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.write(answer)
         self.transport.close()
         self._drain()
 
@@ -200,7 +228,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _limit_head(self, within_s: float) -> None:
         self._stop_waiting_for_head()
-        self._head_deadline = self.loop.call_later(within_s, self._end, b"408 Request Timeout")
+        self._head_deadline = self.loop.call_later(within_s, self._end, TOO_SLOW)
 
     def _may_close(self) -> bool:
         """Return False while the body of an answered request arrives: many clients read the answer only after it."""

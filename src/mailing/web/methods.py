@@ -1,11 +1,17 @@
 """HEAD and OPTIONS for every route. Probes, proxies and link checkers send HEAD; browsers ask OPTIONS."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+
+def allowed(methods: Iterable[str]) -> str:
+    """Return the value of `Allow`: where there is GET there is HEAD."""
+    names = set(methods)
+    return ", ".join(sorted(names | {"HEAD"} if "GET" in names else names))
 
 
 class AllMethods:
@@ -50,9 +56,8 @@ class AllMethods:
         async def send_with_methods(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 204:
                 here = (route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"])
-                methods = {method for route in here if isinstance(route, HTTPRoute) for method in route.methods}
-                methods |= {"HEAD"} if "GET" in methods else set()
-                MutableScopeHeaders(message)["Allow"] = ", ".join(sorted(methods))
+                methods = (method for route in here if isinstance(route, HTTPRoute) for method in route.methods)
+                MutableScopeHeaders(message)["Allow"] = allowed(methods)
             await send(message)
 
         await self.app(scope, receive, send_with_methods)

@@ -27,6 +27,7 @@ from mailing.web.validation import MAX_UNKNOWN_FIELDS, parse
 
 S = TypeVar("S", bound=Struct)
 
+REPLACEMENT = b"%EF%BF%BD"  # U+FFFD, as a caller encodes it; otherwise it stands for bytes that are not UTF-8
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
 MAX_ID = 2**53 - 1  # where whole numbers in JavaScript end; the database's go on to 2**63
 Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
@@ -83,24 +84,30 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) -> None:
-    """Refuse unknown and repeated query parameters.
+    """Refuse query parameters that are unknown, repeated or not in UTF-8.
 
-    A mistyped filter would select everything, and of a repeated one only the last value would count.
+    A mistyped filter would select everything, of a repeated one only the last value would count, and one in another
+    encoding would select nothing.
 
     Only the handler's own parameters are known, not those that a dependency reads.
     """
-    if not connection.scope["query_string"]:
+    query = connection.scope["query_string"]
+    if not query:
         return
     known = _query_parameters(handler, tuple(connection.path_params))
     given = [name for name, _ in connection.query_params.items()]  # in order, unlike multi_items()
     strays = [name for name in dict.fromkeys(given) if name not in known]
     repeated = [FieldError(name, "is given more than once; send one value") for name in known if given.count(name) > 1]
-    if strays or repeated:
+    garbled = [name for name, value in connection.query_params.items() if "\ufffd" in value]
+    undecoded = [
+        FieldError(name[:100], "must be encoded in UTF-8") for name in garbled if REPLACEMENT not in query.upper()
+    ]
+    if strays or repeated or undecoded:
         others = f" here; known are {', '.join(known)}" if known else ": there are none"
         types = handler.signature_model.__annotations__
         bad = [refused_value(field) for name, field in known.items() if not _fits(connection, name, types[field.name])]
         unknown = [FieldError(name[:100], f"is not a parameter{others}") for name in strays[:MAX_UNKNOWN_FIELDS]]
-        raise errors.Invalid(*unknown, *repeated, *bad)
+        raise errors.Invalid(*unknown, *repeated, *undecoded, *bad)
 
 
 @lru_cache(256)

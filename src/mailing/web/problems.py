@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import asyncpg
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.params import ParameterKwarg
 from litestar.types import ASGIApp, HTTPScope
 from litestar.types.composite_types import ExceptionHandlersMap
@@ -17,6 +18,7 @@ from mailing import errors
 from mailing.database.errors import READ_ONLY, cause, is_transient, sqlstate
 from mailing.errors import FieldError
 from mailing.observability import log
+from mailing.web.methods import allowed
 from mailing.web.state import AnyRequest
 
 logger = log.get(__name__)
@@ -47,6 +49,7 @@ TITLES = {
     421: "Misdirected request",
     422: "Key used before",
     429: "Too many requests",
+    431: "Headers too large",
     500: "Internal error",
     503: "Unavailable, try again",
 }
@@ -104,7 +107,13 @@ def _invalid_parameters(request: AnyRequest, error: ValidationException) -> Resp
 def _http(_: AnyRequest, error: HTTPException) -> Response[Problem]:
     answer = problem(error.status_code, error.detail)
     answer.headers.update(error.headers or {})
+    if "allow" in answer.headers:
+        answer.headers["allow"] = allowed(answer.headers["allow"].split(", "))
     return answer
+
+
+def _too_large(request: AnyRequest, _: RequestEntityTooLarge) -> Response[Problem]:
+    return problem(413, f"The body may have at most {request.route_handler.resolve_request_max_body_size():,} bytes.")
 
 
 def _database(request: AnyRequest, error: Exception) -> Response[Problem]:
@@ -143,6 +152,7 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     errors.MailingError: _refused,
     ValidationException: _invalid_parameters,
     HTTPException: _http,
+    RequestEntityTooLarge: _too_large,
     PoolTimeout: _database,
     DBAPIError: _database,
     asyncpg.PostgresError: _database,  # from the driver itself: when connecting, and in `engine.raw_connection`

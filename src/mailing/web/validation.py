@@ -35,7 +35,9 @@ def parse(body: bytes, kind: type[S]) -> S:
         value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     except RecursionError:
         raise Invalid(FieldError("body", "is nested too deeply")) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise Invalid(FieldError("body", "is not valid JSON: it must be encoded in UTF-8")) from None
+    except msgspec.DecodeError as error:
         reason = str(error).partition(" - at ")[0]
         raise Invalid(FieldError("body", f"is not valid JSON: {reason}")) from None
     return check(value, kind)
