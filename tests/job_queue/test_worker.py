@@ -14,6 +14,7 @@ from mailing.job_queue.worker import Queue
 from mailing.settings import Settings
 from support import loop_time
 from support.database import Database
+from support.logs import logged
 from support.loop_time import advance
 from support.processes import becomes, until
 from support.proxy import proxy
@@ -183,6 +184,24 @@ async def test_a_job_that_fails_is_gone_and_the_next_one_runs(db: Database, data
     async with working(queue):
         await asyncio.wait_for(done.wait(), 5)
         await becomes(lambda: jobs(db), [])
+
+
+async def test_a_job_whose_database_goes_away_says_so_in_its_line_and_without_a_traceback(
+    db: Database, database_url: str, settings: Settings
+) -> None:
+    async def handler(mailing_id: int) -> None:  # noqa: ARG001 - as each handler
+        await db.run("DO $$ BEGIN RAISE EXCEPTION 'restarted' USING ERRCODE = 'admin_shutdown'; END $$")
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", handler)
+    await enqueue(db, mailing_id=1)
+    with logged(settings) as lines:
+        async with working(queue):
+            await becomes(lambda: jobs(db), [])
+        (line,) = lines("job")
+        assert (line["level"], line["outcome"], line["mailing_id"]) == ("warning", "failed", 1)
+        assert line["error"] == "AdminShutdownError"
+        assert {each["level"] for each in lines()} <= {"debug", "info", "warning"}
 
 
 async def test_a_job_that_was_removed_while_it_ran_ends_like_any_other(

@@ -23,6 +23,7 @@ from mailing.database.address import Address, parse
 from mailing.database.connection_settings import first_statements
 from mailing.database.connections import KEEPALIVE, UNACKED_TIMEOUT_S
 from mailing.database.connector import psycopg_arguments
+from mailing.database.errors import cause, transient
 from mailing.job_queue.enqueue import COMMON, queue_of
 from mailing.job_queue.lanes import FetchingWorker
 from mailing.job_queue.periodic import PeriodicScheduler
@@ -143,10 +144,13 @@ def _recorded(task: str, context: procrastinate.JobContext, carried: Mapping[str
         except asyncio.CancelledError:
             outcome = "cancelled"
             raise
+        except transient() as error:  # the sweep does what is left; Procrastinate would log a traceback
+            line.fields["error"] = type(cause(error)).__name__
         finally:
             fields = {"task": task, "outcome": outcome, "duration_ms": line.duration_ms}
             idle = not (ids or line.counts or outcome == "failed")
-            (logger.debug if idle else logger.info)("job", **(fields | line.fields | line.counts))
+            write = logger.debug if idle else logger.warning if "error" in line.fields else logger.info
+            write("job", **(fields | line.fields | line.counts))
             span.set(job_id=context.job.id, outcome=outcome, **(ids | line.fields | line.counts))
 
 
