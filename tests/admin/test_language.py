@@ -79,6 +79,14 @@ def test_a_space_stands_between_two_sentences_of_a_template() -> None:
     assert [path.name for path in PACKAGE.rglob("*.html") if glued.search(path.read_text())] == []
 
 
+def test_every_kind_of_event_has_words_for_the_histories() -> None:
+    page = (PACKAGE.parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    kinds = re.findall(r"`([a-z]+\.[a-z_]+)`", page.partition("| `kind` | |")[2].partition("##")[0])
+    assert len(kinds) > 40
+    labels = (PACKAGE / "admin" / "labels.html").read_text(encoding="utf-8")
+    assert [kind for kind in kinds if f'"{kind}":' not in labels] == ["message.attempted"], "shown as a call"
+
+
 def test_a_russian_plural_has_three_forms() -> None:
     said = [
         translations("ru").ngettext("%(n)s message is sent again.", "%(n)s messages are sent again.", count)
