@@ -101,7 +101,7 @@ def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
             problems.append(f"{name}: {_sentence(fields[name].type, error)}{given[name][1]}")
     settings = Settings(**converted)  # type: ignore[arg-type] # each value was converted to its field's type above
     refused = values.keys() - {PREFIX + name.upper() for name in converted}
-    problems += [told for told in _contradictions(settings) if not any(name in told for name in refused)]
+    problems += [problem for problem in _contradictions(settings) if not any(name in problem for name in refused)]
     if problems:
         raise ConfigurationError(problems)
     return settings

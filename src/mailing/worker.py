@@ -202,7 +202,7 @@ async def _check_database(sessions: Sessions, watchdog: Watchdog) -> None:
             async with transaction(sessions) as session:
                 await database_now(session)
             watchdog.beat(DATABASE)
-        except Exception as error:  # noqa: BLE001 - told
+        except Exception as error:  # noqa: BLE001 - logged
             failures.log(logger, "no answer from the database", error)
         await asyncio.sleep(CHECK_INTERVAL_S)
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailing.database.engine import create_engine
 from mailing.database.errors import DATABASE_ERRORS, is_transient
-from mailing.database.reachability import ASKING_TICKS, AWAY_TICKS, Reachability
+from mailing.database.reachability import AWAY_AFTER_TICKS, PROBE_AFTER_TICKS, Reachability
 from mailing.settings import Settings
 from support.database import Database
 from support.processes import until
@@ -63,13 +63,13 @@ async def test_whatever_waits_for_a_silent_database_ends_once_it_is_away_and_goe
         connecting = asyncio.create_task(pool.value("SELECT 1"))
         await until(lambda: between.accepted == 2, seconds=PATIENCE_S)
         queueing = asyncio.create_task(pool.value("SELECT 1"))
-        for _ in range(AWAY_TICKS):
+        for _ in range(AWAY_AFTER_TICKS):
             reachability.tick()
         ended = await asyncio.gather(in_flight, connecting, queueing, return_exceptions=True)
         assert reachability.is_away
         assert all(isinstance(error, DATABASE_ERRORS) and is_transient(error) for error in ended), ended
         await until(lambda: between.accepted == 3, seconds=PATIENCE_S)
-        for _ in range(3 * AWAY_TICKS):
+        for _ in range(3 * AWAY_AFTER_TICKS):
             reachability.tick()
             with pytest.raises(DATABASE_ERRORS):
                 await pool.value("SELECT 1")
@@ -84,8 +84,8 @@ async def test_a_statement_may_take_long_while_the_database_answers(settings: Se
         await other.exec_driver_sql(LOCK)
         slow = asyncio.create_task(pool.value(LOCK))
         await waits_for_lock(other)
-        for _ in range(2 * AWAY_TICKS):
-            for _ in range(ASKING_TICKS):
+        for _ in range(2 * AWAY_AFTER_TICKS):
+            for _ in range(PROBE_AFTER_TICKS):
                 reachability.tick()
             await until(lambda: reachability.silent_ticks == 0, seconds=PATIENCE_S)
         await other.exec_driver_sql(UNLOCK)
@@ -96,6 +96,6 @@ async def test_a_refusal_is_an_answer(settings: Settings) -> None:
     """As of a server that has no connection left, or is starting."""
     url = str(settings.database_url).replace("/test_", "/no_such_")
     reachability = Reachability(url, application="tests", limit_s=FOR_EVER_S)
-    for _ in range(ASKING_TICKS):
+    for _ in range(PROBE_AFTER_TICKS):
         reachability.tick()
     await until(lambda: reachability.silent_ticks == 0, seconds=PATIENCE_S)

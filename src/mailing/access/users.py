@@ -139,7 +139,7 @@ async def set_password(session: AsyncSession, user_id: int, password: str, *, na
 async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, revoke_keys: bool = False) -> KeyCounts:
     """Set the role, from the user's next request on. Keys are revoked only if the role is lowered."""
     if role < Role.ADMIN:
-        await _keep_an_admin(session, user_id)
+        await _ensure_admin_remains(session, user_id)
     before = (await by_id(session, user_id)).role
     await session.execute(_SET_ROLE, {"id": user_id, "role": str(role)})
     after = await _keys_after(session, user_id, by=by, revoke=revoke_keys and role < before)
@@ -149,7 +149,7 @@ async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, 
 
 async def disable(session: AsyncSession, user_id: int, *, by: str, revoke_keys: bool = False) -> KeyCounts:
     """Disable sign-in and end all sessions. Commit, then await `api_keys.wait_until_revoked`."""
-    await _keep_an_admin(session, user_id)
+    await _ensure_admin_remains(session, user_id)
     await by_id(session, user_id)
     await session.execute(_DISABLE, {"id": user_id})
     await sessions.close_all(session, user_id)
@@ -169,7 +169,7 @@ async def enable(session: AsyncSession, user_id: int, *, by: str) -> None:
     await record_event(session, "user.enabled", by=by, user_id=user_id)
 
 
-async def _keep_an_admin(session: AsyncSession, user_id: int) -> None:
+async def _ensure_admin_remains(session: AsyncSession, user_id: int) -> None:
     admins = [row.id for row in await session.execute(_ADMINS)]
     if admins == [user_id]:
         raise Conflict("This is the last admin. Make another user an admin first.")

@@ -63,10 +63,10 @@ def page(
     return answer
 
 
-def overtaken(viewer: Viewer, typed: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+def edit_conflicts(viewer: Viewer, typed: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
     """Return an error for each field that another person has changed to something else than was typed."""
-    told = viewer.gettext("Changed while this form was open. It is now: %(stored)s. Save again to replace that.")
-    return {name: told % {"stored": now or "-"} for name, now in stored.items() if typed.get(name, "") != now}
+    message = viewer.gettext("Changed while this form was open. It is now: %(stored)s. Save again to replace that.")
+    return {name: message % {"stored": now or "-"} for name, now in stored.items() if typed.get(name, "") != now}
 
 
 def errors_of(viewer: Viewer, error: Invalid | Conflict, labels: Mapping[str, str]) -> dict[str, str]:
@@ -130,11 +130,11 @@ def _read_notice(connection: AnyConnection) -> str:
 def problem_page(request: AnyRequest, error: Exception) -> Response[str]:
     """Show the problem that the API would answer as a page."""
     answer = problem_of(request, error)
-    said = error.detail if isinstance(error, RequestEntityTooLarge) else answer.content.detail
-    told = viewer_of(request).gettext(error.sentence if isinstance(error, NotFound) else said)
+    detail = error.detail if isinstance(error, RequestEntityTooLarge) else answer.content.detail
+    detail = viewer_of(request).gettext(error.sentence if isinstance(error, NotFound) else detail)
     if isinstance(error, NotFound):
-        told %= error.values
-    shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content, told=told)
+        detail %= error.values
+    shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content, detail=detail)
     shown.headers.update({name: value for name, value in answer.headers.items() if name == "Retry-After"})
     return shown
 

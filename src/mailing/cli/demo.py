@@ -46,7 +46,7 @@ async def run_demo(count: int) -> None:
         console.print(f"Temporary data is in {directory}.")
         async with local_stack(settings, sandbox_port=free_port(), signals=signals, echo=console.print) as stack:
             running = asyncio.create_task(until_ended(stack))
-            session = asyncio.create_task(_play(stack, count, console))
+            session = asyncio.create_task(_run_campaign(stack, count, console))
             await asyncio.wait({running, session}, return_when=asyncio.FIRST_COMPLETED)
             signals.stop.set()
             if not session.done():
@@ -62,7 +62,7 @@ def _temporary_directory() -> Iterator[str]:
         yield directory
 
 
-async def _play(stack: LocalStack, count: int, console: Console) -> None:
+async def _run_campaign(stack: LocalStack, count: int, console: Console) -> None:
     headers = {"Authorization": f"Bearer {stack.api_key}"}
     async with httpx.AsyncClient(base_url=f"{stack.url}/mailing/api", headers=headers, trust_env=False) as api:
         await _until_ready(stack)

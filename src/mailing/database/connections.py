@@ -140,12 +140,12 @@ async def _ping(on_dead: Callable[[], None], driver: asyncpg.Connection) -> None
 
 
 # Connections whose transactions take long: only their own limits end them, not a moment's silence of the database.
-PATIENT: WeakSet[asyncpg.Connection] = WeakSet()
+EXEMPT_FROM_REACHABILITY: WeakSet[asyncpg.Connection] = WeakSet()
 
 
 def _end_patience(connection: AdaptedConnection | None, _record: ConnectionPoolEntry) -> None:
     if connection is not None:
-        PATIENT.discard(connection.driver_connection)
+        EXEMPT_FROM_REACHABILITY.discard(connection.driver_connection)
 
 
 def _count_as_lost(context: ExceptionContext) -> None:

@@ -137,7 +137,7 @@ async def raw_connection(session: AsyncSession) -> asyncpg.Connection:
 async def exempt_from_reachability(session: AsyncSession) -> None:
     """Do not end the session's transaction if the database is silent for a moment (`Reachability`)."""
     connection = await session.connection()
-    connections.PATIENT.add((await connection.get_raw_connection()).driver_connection)
+    connections.EXEMPT_FROM_REACHABILITY.add((await connection.get_raw_connection()).driver_connection)
 
 
 LONG_STATEMENT_S = 900

@@ -18,8 +18,8 @@ from mailing.database.address import parse
 from mailing.database.connector import Connector
 
 TICK_S: Final = 0.25
-ASKING_TICKS: Final = 2  # silent ticks before a probe is sent; any other answer makes it unnecessary
-AWAY_TICKS: Final = 8  # silent ticks after which the database is away
+PROBE_AFTER_TICKS: Final = 2  # silent ticks before a probe is sent; any other answer makes it unnecessary
+AWAY_AFTER_TICKS: Final = 8  # silent ticks after which the database is away
 MAX_LATE_S: Final = 0.05  # of a tick; a later one does not count, because the process itself was held up
 PING_S: Final = 0.5  # less than connections.PING_S: a new connection is probed too before the database counts as away
 
@@ -32,14 +32,14 @@ class Reachability:
         command_timeout_s = limit_s + connections.DRIVER_GRACE_S
         self.connector = Connector(parse(url), application=application, command_timeout_s=command_timeout_s)
         self.silent_ticks = 0
-        self._asking: asyncio.Task[None] | None = None
-        self._own: asyncpg.Connection | None = None
+        self._probing: asyncio.Task[None] | None = None
+        self._probe_connection: asyncpg.Connection | None = None
         self._open: WeakSet[asyncpg.Connection] = WeakSet()
         self._connecting: set[asyncio.Timeout] = set()
 
     @property
     def is_away(self) -> bool:
-        return self.silent_ticks >= AWAY_TICKS
+        return self.silent_ticks >= AWAY_AFTER_TICKS
 
     def record_answer(self) -> None:
         self.silent_ticks = 0
@@ -70,10 +70,10 @@ class Reachability:
             await self.aclose()
 
     async def aclose(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait({self._asking})
-        self._drop_own()
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait({self._probing})
+        self._drop_probe_connection()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -86,31 +86,31 @@ class Reachability:
     def tick(self) -> None:
         """Send a probe if nothing else was answered, one at a time. Close all connections when the database is away."""
         self.silent_ticks += 1
-        if self.silent_ticks == AWAY_TICKS:
+        if self.silent_ticks == AWAY_AFTER_TICKS:
             self._close_all()
-        if self.silent_ticks >= ASKING_TICKS and (self._asking is None or self._asking.done()):
-            self._asking = asyncio.create_task(self._ask())
+        if self.silent_ticks >= PROBE_AFTER_TICKS and (self._probing is None or self._probing.done()):
+            self._probing = asyncio.create_task(self._probe())
 
     def _close_all(self) -> None:
         now = asyncio.get_running_loop().time()
         for limit in self._connecting:
             limit.reschedule(now)
-        for connection in self._open - connections.PATIENT:
+        for connection in self._open - connections.EXEMPT_FROM_REACHABILITY:
             connection.terminate()
 
-    async def _ask(self) -> None:
+    async def _probe(self) -> None:
         try:
-            if self._own is None:
-                self._own = await self.connector.connect()
+            if self._probe_connection is None:
+                self._probe_connection = await self.connector.connect()
             else:
-                await self._own.execute("SELECT", timeout=PING_S)
+                await self._probe_connection.execute("SELECT", timeout=PING_S)
         except connections.DRIVER_ERRORS as error:
-            self._drop_own()
+            self._drop_probe_connection()
             if not connections.was_answered(error):
                 return
         self.record_answer()
 
-    def _drop_own(self) -> None:
-        if self._own is not None:
-            self._own.terminate()
-            self._own = None
+    def _drop_probe_connection(self) -> None:
+        if self._probe_connection is not None:
+            self._probe_connection.terminate()
+            self._probe_connection = None

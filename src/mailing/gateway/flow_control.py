@@ -28,7 +28,7 @@ logger = get(__name__)
 
 REPORT_EVERY_S: Final = 0.5
 MAX_STATE_AGE_S: Final = 1.0  # a claim checks the row itself; this bounds how long a new rate goes unnoticed
-PAUSE_S: Final = 1.0  # for a gateway that asks for a pause and doesn't say how long
+DEFAULT_PAUSE_S: Final = 1.0  # for a gateway that asks for a pause and doesn't say how long
 MAX_INLINE_WAIT: Final = timedelta(seconds=2)  # a shorter pause is waited for instead of enqueueing a job
 NO_CALLS: Final = CallStats()
 
@@ -125,7 +125,7 @@ class FlowControl:
     def record(self, answer: Answer, *, probe: bool) -> None:
         match answer.outcome:
             case Outcome.throttled:
-                stats = CallStats(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
+                stats = CallStats(pause_s=DEFAULT_PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
             case Outcome.not_sent | Outcome.ambiguous:
                 stats = CallStats(calls=1, failed=1, reason=answer.full_reason)
             case Outcome.configuration:

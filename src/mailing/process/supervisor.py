@@ -62,7 +62,7 @@ async def supervise(
     """
     grace_s = GRACE_S if grace_s is None else grace_s
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_keep(child, signals, on_event, grace_s)) for child in children]
+        tasks = [group.create_task(_keep_running(child, signals, on_event, grace_s)) for child in children]
     return next((child for child, task in zip(children, tasks, strict=True) if task.result() == EXIT_USAGE), None)
 
 
@@ -88,12 +88,12 @@ def delay_before_restart(quick_deaths: int) -> float:
     return 0.0 if quick_deaths <= 1 else min(MAX_RESTART_DELAY_S, 2.0 ** min(quick_deaths - 3, 10))
 
 
-async def _keep(child: Child, signals: Signals, on_event: Callable[[str], None], grace_s: float) -> int | None:
+async def _keep_running(child: Child, signals: Signals, on_event: Callable[[str], None], grace_s: float) -> int | None:
     """Keep a child running. Return EXIT_USAGE if it exited so, None after `stop`."""
     quick_deaths = 0
     while not signals.stop.is_set():
         started = time.monotonic()
-        end, status = await _live(child, signals, grace_s)
+        end, status = await _run_once(child, signals, grace_s)
         if signals.stop.is_set():
             if status not in {0, -signal.SIGTERM}:
                 on_event(f"{child.name} {end}")
@@ -110,7 +110,7 @@ async def _keep(child: Child, signals: Signals, on_event: Callable[[str], None],
     return None
 
 
-async def _live(child: Child, signals: Signals, grace_s: float) -> tuple[str, int | None]:
+async def _run_once(child: Child, signals: Signals, grace_s: float) -> tuple[str, int | None]:
     """Run a child once. Return how it ended, in words, and its exit status.
 
     The status is the negative signal number of a killed child, and None if it could not be started.

@@ -45,13 +45,13 @@ _STORE = """
             SET state = excluded.state, code = excluded.code, at = excluded.at, received_at = excluded.received_at
             WHERE r.state < excluded.state
         RETURNING r.message_id, r.state, r.at, r.xmax = 0 AS is_first
-    ), told AS (
+    ), applied AS (
         SELECT s.*, k.mailing_id, k.status, k.finished_at FROM stored s JOIN known k USING (message_id)
     ), contradicted AS (
         INSERT INTO event (kind, actor, mailing_id, message_id, detail)
         SELECT 'message.contradicted', 'receipt', mailing_id, message_id,
             jsonb_build_object('status', status, 'state', (ARRAY['accepted', 'undelivered', 'delivered'])[state])
-        FROM told WHERE is_first AND status IN ('failed', 'cancelled', 'expired') ORDER BY message_id
+        FROM applied WHERE is_first AND status IN ('failed', 'cancelled', 'expired') ORDER BY message_id
         RETURNING id
     )
     SELECT count(*) FILTER (WHERE state = 1) AS accepted, count(*) FILTER (WHERE state = 2) AS undelivered,
@@ -60,7 +60,7 @@ _STORE = """
         (SELECT count(*) FROM contradicted) AS contradiction,
         coalesce(array_agg(greatest(0, coalesce(extract(epoch FROM at - finished_at), 0))::float)
                  FILTER (WHERE state > 1 AND status IN ('sending', 'sent')), '{}') AS delays_s
-    FROM told
+    FROM applied
 """
 
 

@@ -39,12 +39,12 @@ class ConcurrencyLimit:
         """Return the function that releases the limit. `size` is the body's, None if unknown. Raise TooMany."""
         size = ASSUMED_BYTES if size is None else size
         if self._held[caller] >= self._each:
-            told = f"You have {self._each} {self._name} in progress. Try again when one has ended."
-            raise TooMany(told, wait_s=RETRY_AFTER_S)
+            message = f"You have {self._each} {self._name} in progress. Try again when one has ended."
+            raise TooMany(message, wait_s=RETRY_AFTER_S)
         if self._held.total() >= self._total or (self._bytes and self._bytes + size > self._max_bytes):
             many = "Too many or too large" if self._max_bytes else "Too many"
-            told = f"{many} {self._name} are in progress. Try again in a few seconds."
-            raise TooMany(told, wait_s=RETRY_AFTER_S)
+            message = f"{many} {self._name} are in progress. Try again in a few seconds."
+            raise TooMany(message, wait_s=RETRY_AFTER_S)
         self._held[caller] += 1
         self._bytes += size
 

@@ -70,9 +70,9 @@ _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
 
 
 def problem(status: int, detail: str, fields: list[FieldError] | None = None) -> Response[Problem]:
-    told = [FieldError(each.field, each.message) for each in fields or []]
+    field_errors = [FieldError(each.field, each.message) for each in fields or []]
     return Response(
-        Problem(title=TITLES.get(status, "Error"), status=status, detail=detail, errors=told),
+        Problem(title=TITLES.get(status, "Error"), status=status, detail=detail, errors=field_errors),
         status_code=status,
         media_type=PROBLEM_JSON,
         headers=_HEADERS.get(status, {}),
@@ -125,7 +125,7 @@ def _database(request: AnyRequest, error: Exception) -> Response[Problem]:
     return problem(503, f"The database is unavailable. Try again in a few seconds.{_retry_advice(request)}")
 
 
-RETRY_ADVICE = "repeatable"  # a key in a route's `opt`: what the caller should do after a lost answer
+RETRY_ADVICE = "retry_advice"  # a key in a route's `opt`: what the caller should do after a lost answer
 
 
 def _retry_advice(request: AnyRequest) -> str:
@@ -133,8 +133,8 @@ def _retry_advice(request: AnyRequest) -> str:
         return ""
     if request.method == "POST" and "idempotency-key" in request.headers:
         return " With the same Idempotency-Key the change is made only once."
-    if told := getattr(request.scope.get("route_handler"), "opt", {}).get(RETRY_ADVICE):
-        return f" {told}"
+    if advice := getattr(request.scope.get("route_handler"), "opt", {}).get(RETRY_ADVICE):
+        return f" {advice}"
     return " The change may have been applied. Check before you retry."
 
 

@@ -10,7 +10,7 @@ from mailing.admin.clients.form import client_of, form_values
 from mailing.admin.forms import form, post_form
 from mailing.admin.guards import EDITOR
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
-from mailing.admin.pages import errors_of, overtaken, page, redirect
+from mailing.admin.pages import edit_conflicts, errors_of, page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer, viewer_of
 from mailing.clients.repository import ClientRepository, PhoneTaken, name_phone_owner, read_client
 from mailing.clients.timezone import selectable
@@ -62,7 +62,7 @@ async def change(
         sent = client_of(typed)
         stored = form_values(await clients.lock(client_id))
         if typed["revision"] not in {"", stored["revision"]}:
-            errors = overtaken(viewer, typed, {name: stored[name] for name in FIELDS})
+            errors = edit_conflicts(viewer, typed, {name: stored[name] for name in FIELDS})
             typed |= {"revision": stored["revision"]}
             if errors:
                 return _form(request, typed, client_id=client_id, errors=errors)

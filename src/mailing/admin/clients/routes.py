@@ -36,8 +36,8 @@ PHONE_FIELDS = ("begins", "ends")  # the fields of the search that hold phones
 @get("/", guards=VIEWER)
 async def list_(request: AnyRequest, session: Session, viewer: CurrentViewer) -> Response[str]:
     """Search by query parameters, except phones, which would appear in the logs of proxies."""
-    told = {name: value for name, value in request.query_params.items() if name not in PHONE_FIELDS}
-    return await _list(request, session, parse_search(told, viewer))
+    filters = {name: value for name, value in request.query_params.items() if name not in PHONE_FIELDS}
+    return await _list(request, session, parse_search(filters, viewer))
 
 
 @post("/", guards=VIEWER, status_code=200)

@@ -99,8 +99,8 @@ async def _read_status(sessions: Sessions) -> polling.Part:
 def _full_page(
     request: AnyRequest, status: polling.Part, *, rate: str, errors: dict[str, str] | None = None
 ) -> Response[str]:
-    told = promises(state_of(request).settings)
-    return polling.full_page(request, "gateway/page.html", status, errors=errors, rate=rate, **told)
+    values = promises(state_of(request).settings)
+    return polling.full_page(request, "gateway/page.html", status, errors=errors, rate=rate, **values)
 
 
 def promises(settings: Settings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailing.admin.forms import form_fields
-from mailing.admin.pages import overtaken
+from mailing.admin.pages import edit_conflicts
 from mailing.admin.viewer import Viewer
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.models import Mailing
@@ -91,7 +91,7 @@ def revision_of(sent: Mapping[str, str]) -> int:
     return int(given) if given.isdecimal() and len(given) < 10 else 0
 
 
-def overtaken_fields(viewer: Viewer, entered: MailingForm, stored: Mailing) -> dict[str, str]:
+def mailing_edit_conflicts(viewer: Viewer, entered: MailingForm, stored: Mailing) -> dict[str, str]:
     """Return the errors of a form that was filled in before the mailing's last change; none if both say the same."""
     now = MailingForm.of(stored, entered.zone)
     if entered.revision in {"", now.revision}:
@@ -99,7 +99,7 @@ def overtaken_fields(viewer: Viewer, entered: MailingForm, stored: Mailing) -> d
     names = ["text", "ends_at", "window_start", "window_end", "tags", "operator_codes"]
     names += ["starts_at"] if stored.status in NOT_STARTED else []
     typed, present = ({name: _line(getattr(each, name)) for name in names} for each in (entered, now))
-    return overtaken(viewer, typed, present)
+    return edit_conflicts(viewer, typed, present)
 
 
 def _line(value: str | list[str]) -> str:

@@ -16,8 +16,8 @@ from mailing.admin.mailings.form import (
     MAX_FORM_BYTES,
     MailingForm,
     error_messages,
+    mailing_edit_conflicts,
     mailing_of,
-    overtaken_fields,
     parse_form,
 )
 from mailing.admin.mailings.repository import Choices
@@ -109,7 +109,7 @@ class MailingPages(Controller):
             return await form_page(request, session, fields, mailing=mailing)
         try:
             data = mailing_of(fields, now=await database_now(session), stored=mailing)
-            if errors := overtaken_fields(viewer, fields, mailing):
+            if errors := mailing_edit_conflicts(viewer, fields, mailing):
                 fields = replace(fields, revision=str(mailing.content_revision))
                 return await form_page(request, session, fields, mailing=mailing, errors=errors)
             edit = editing.edit if viewer.may("sender") else editing.edit_unreleased

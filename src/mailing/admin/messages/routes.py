@@ -148,13 +148,15 @@ async def _message_page(
 ) -> Response[str]:
     language = viewer_of(request).language
     message = await get_message(session, message_id, language=language)
-    told = await history(session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY, language=language)
+    entries = await history(
+        session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY, language=language
+    )
     return page(
         request,
         "messages/message.html",
         story=message,
-        happened=[happened for _, happened in told[:MAX_HISTORY]],
-        more=len(told) > MAX_HISTORY,
+        happened=[happened for _, happened in entries[:MAX_HISTORY]],
+        more=len(entries) > MAX_HISTORY,
         errors=errors,
         sent=sent,
         **_delivery_facts(message if state_of(request).receipts_expected else None, await database_now(session)),

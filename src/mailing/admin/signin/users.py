@@ -119,8 +119,8 @@ def _with_keys(viewer: Viewer, notice: str, after: KeyCounts) -> str:
     """`notice`, and what became of the keys that the user made."""
     revoked = viewer.ngettext("%(n)s API key is revoked.", "%(n)s API keys are revoked.", after.revoked)
     live = viewer.ngettext("%(n)s API key stays valid.", "%(n)s API keys stay valid.", after.live)
-    told = [(after.revoked, revoked), (after.live, live)]
-    return " ".join([notice, *(sentence % {"n": number} for number, sentence in told if number)])
+    counts = [(after.revoked, revoked), (after.live, live)]
+    return " ".join([notice, *(sentence % {"n": number} for number, sentence in counts if number)])
 
 
 def _role(name: str) -> Role:

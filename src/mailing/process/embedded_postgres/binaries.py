@@ -78,6 +78,6 @@ def _major(directory: Path) -> int:
     if not all(os.access(directory / program, os.X_OK) for program in _PROGRAMS):
         return 0
     command = [str(directory / "postgres"), "--version"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed program, no shell
-    found = re.search(r"\) (\d+)", told.stdout)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed program, no shell
+    found = re.search(r"\) (\d+)", answer.stdout)
     return int(found[1]) if found else 0

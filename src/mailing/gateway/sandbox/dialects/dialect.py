@@ -72,8 +72,8 @@ HTTP: Final[Mapping[str, int]] = {
 }
 
 
-def phone_of(told: str) -> int | None:
-    number = told.removeprefix("+")
+def phone_of(phone: str) -> int | None:
+    number = phone.removeprefix("+")
     return int(number) if re.fullmatch(r"7[0-9]{10}", number, re.ASCII) else None
 
 

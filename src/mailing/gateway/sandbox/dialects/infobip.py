@@ -43,8 +43,8 @@ class InfobipDialect(Dialect):
 
     def answer(self, what: str, order: Order | None, problem: str = "") -> Reply:
         if what in _ANSWERS and order:
-            told = {"messageId": order.reference, "status": _status(*_ANSWERS[what])}
-            return Reply(200, json.dumps({"messages": [told]}).encode())
+            message = {"messageId": order.reference, "status": _status(*_ANSWERS[what])}
+            return Reply(200, json.dumps({"messages": [message]}).encode())
         status = HTTP[what]
         return Reply(status, json.dumps({"errorCode": f"E{status}", "description": problem}).encode())
 

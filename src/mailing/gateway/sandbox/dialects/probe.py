@@ -31,14 +31,14 @@ class ProbeDialect(Dialect):
 
     def read(self, call: Received) -> Order | str:
         try:
-            told = _read_numbered(call.body)
+            body = _read_numbered(call.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return str(error)
-        if told.id not in BIGINT or not re.fullmatch(r"-?[0-9]{1,19}", call.path_id) or told.id != int(call.path_id):
+        if body.id not in BIGINT or not re.fullmatch(r"-?[0-9]{1,19}", call.path_id) or body.id != int(call.path_id):
             return "`id` must be a 64-bit integer and the same as in the path"
-        if told.phone not in PHONES:
+        if body.phone not in PHONES:
             return "`phone` must be a number of the form 7XXXXXXXXXX"
-        return Order(told.id, told.phone, told.text)
+        return Order(body.id, body.phone, body.text)
 
     def answer(self, what: str, order: Order | None, problem: str = "") -> Reply:  # noqa: ARG002 - it repeats no id
         return Reply(400, msgspec.json.encode({"code": 400, "message": problem})) if problem else _ANSWERS[what]
