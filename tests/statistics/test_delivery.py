@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from mailing.messages.queries import messages_of
 from mailing.messages.schemas import Delivery
-from mailing.reports.render_html import render_html
+from mailing.reports.render import render_html
 from mailing.reports.render_text import render_text
 from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import Day

@@ -15,7 +15,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients import event_details
 from mailing.clients.models import Client
 from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
@@ -24,7 +23,7 @@ from mailing.clients.suppression import attribute_opt_outs, suppression_of
 from mailing.database.read_pool import ReadPool
 from mailing.database.rows import first_as, records_as
 from mailing.errors import Conflict, NotFound
-from mailing.events import record_event
+from mailing.events import difference, record_event
 from mailing.messages.cancellation import cancel_of_client
 from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.reasons.codes import ReasonCode
@@ -61,9 +60,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         if data.opted_out is True:
             await attribute_opt_outs(self.session, by=by, reason=ReasonCode.added_opted_out)
         created = await self._stored(Client(**_all_fields(data)), has_new_phone=True)
-        await record_event(
-            self.session, "client.created", by=by, client_id=created.id, **event_details.details(created)
-        )
+        await record_event(self.session, "client.created", by=by, client_id=created.id, **_details(created))
         if created.opted_out:
             await self._record_opt_out(created, by=by, stopped=0, asked=data.opted_out is True)
         return created
@@ -90,7 +87,8 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
             by=by,
             client_id=client_id,
             stopped=stopped,
-            **event_details.final_details(_out(client)),
+            **_details(_out(client)),
+            created_at=client.created_at.isoformat(),  # its history still finds the import that created it
         )
 
     async def _get_for_update(self, client_id: int) -> Client:
@@ -109,7 +107,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         for name, value in values.items():
             setattr(client, name, value)
         changed = await self._stored(client, has_new_phone=renumbered)
-        change = event_details.change(old, changed)
+        change = difference(*({"phone": each.phone} | _details(each) for each in (old, changed)), hidden="phone")
         if change["fields"]:
             await record_event(self.session, "client.changed", by=by, client_id=client.id, **change)
         if changed.opted_out and not old.opted_out:
@@ -150,6 +148,11 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
 
 def _out(client: Client) -> ClientOut:
     return ClientOut(*(getattr(client, name) for name in ClientOut.__struct_fields__))
+
+
+def _details(client: ClientOut) -> dict[str, Any]:
+    """Return what an event records of a client. Opting out and in are events of their own."""
+    return {name: getattr(client, name) for name in ("operator_code", "tag", "timezone")}
 
 
 def _all_fields(data: ClientIn) -> dict[str, Any]:

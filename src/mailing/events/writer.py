@@ -1,6 +1,8 @@
 """Writing of events, in the transaction that makes the change."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,3 +33,14 @@ async def record_event(
     log.add_fields(**{name: id_ for name, id_ in ids.items() if id_ is not None})
     values = {"kind": kind, "actor": by, "request_id": log.request_id(), "detail": json.dumps(detail)}
     await session.execute(_INSERT, values | ids)
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any], *, hidden: str) -> dict[str, Any]:
+    """Describe a change: the fields that differ, with their old and new values; of `hidden` only that it changed."""
+    fields = [name for name in before if before[name] != after[name]]
+    shown = [name for name in fields if name != hidden]
+    return {
+        "fields": fields,
+        "old": {name: before[name] for name in shown},
+        "new": {name: after[name] for name in shown},
+    }

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from msgspec import to_builtins
 from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.clock import database_now
 from mailing.errors import FieldError, Invalid
-from mailing.events import record_event
-from mailing.mailings import event_details, states
+from mailing.events import difference, record_event
+from mailing.mailings import states
 from mailing.mailings.models import Mailing
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.schemas import MailingIn, MailingOut, columns
@@ -41,8 +42,15 @@ async def _store(session: AsyncSession, mailing: Mailing, *, by: str) -> Mailing
     await MailingRepository(session=session).add(mailing, auto_refresh=True)
     await enqueue_jobs(session, mailing)
     created = MailingOut.of(mailing)
-    await record_event(session, "mailing.created", by=by, mailing_id=mailing.id, **event_details.details(created))
+    draft = {"draft": True} if created.status is MailingStatus.draft else {}  # others are released by creating them
+    await record_event(session, "mailing.created", by=by, mailing_id=mailing.id, **_details(created), **draft)
     return created
+
+
+def _details(mailing: MailingOut) -> dict[str, Any]:
+    """Return what an event records of a mailing; of the text only that it changed."""
+    whole = to_builtins(mailing)
+    return {name: whole[name] for name in ("starts_at", "ends_at", "filter", "local_window")}
 
 
 async def edit(session: AsyncSession, mailing_id: int, given: Mapping[str, Any], *, by: str) -> MailingOut:
@@ -80,8 +88,11 @@ async def edit_unreleased(session: AsyncSession, mailing_id: int, given: Mapping
 async def _store_change(session: AsyncSession, mailing: Mailing, old: MailingOut, *, by: str) -> None:
     await session.flush()
     await enqueue_jobs(session, mailing)
-    change = event_details.change(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
-    await record_event(session, "mailing.edited", by=by, mailing_id=mailing.id, **change)
+    new = MailingOut.of(mailing)
+    change = difference(*({"text": each.text} | _details(each) for each in (old, new)), hidden="text")
+    if "text" in change["fields"]:
+        change["text_revision"] = mailing.text_revision
+    await record_event(session, "mailing.edited", by=by, mailing_id=mailing.id, revision=new.revision, **change)
 
 
 async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:

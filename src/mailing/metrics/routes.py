@@ -6,7 +6,8 @@ from functools import partial
 from typing import Final
 
 from litestar import Response, get
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from litestar.types import HTTPScope
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -17,7 +18,6 @@ from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
 from mailing.database.read_pool import ReadPool
 from mailing.metrics.exposition import families
-from mailing.metrics.requests import RequestMetrics
 from mailing.observability import failures
 from mailing.observability.log import get as logger_named
 from mailing.web.state import AnyRequest, AppState
@@ -26,6 +26,31 @@ logger = logger_named(__name__)
 
 MAX_AGE_S: Final = 5.0
 READ_TIMEOUT_S: Final = 3.0
+BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class RequestMetrics:
+    """The requests to this process, by route."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._total = Counter(
+            "mailing_http_requests", "Requests answered", ["method", "route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "mailing_http_request_seconds", "How long answers took", ["route"], buckets=BOUNDS_S, registry=registry
+        )
+        self._of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # looking labels up is half of the work
+
+    def count(self, scope: HTTPScope, status: int, seconds: float) -> None:
+        """Count a request by its route's template: the number of paths and methods that clients send is unlimited."""
+        route: str = scope.get("path_template") or "unknown"
+        method = str(scope.get("method")) if route != "unknown" else "any"
+        key = method, route, status
+        if key not in self._of:
+            self._of[key] = self._total.labels(method, route, str(status)), self._seconds.labels(route)
+        total, histogram = self._of[key]
+        total.inc()
+        histogram.observe(seconds)
 
 
 class ProcessMetrics:

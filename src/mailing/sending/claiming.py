@@ -13,7 +13,7 @@ from mailing.database.clock import DatabaseClock
 from mailing.database.engine import transaction
 from mailing.database.errors import cause, sqlstate
 from mailing.gateway.flow_control import Blocked, Permit
-from mailing.job_queue.enqueue import defer
+from mailing.job_queue.enqueue import CONTINUED_PRIORITY, defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import find_mailing, texts
 from mailing.mailings.states import MailingStatus
@@ -22,12 +22,12 @@ from mailing.observability import tracing
 from mailing.observability.counters import RATE_LIMIT_WAIT_S
 from mailing.observability.log import get
 from mailing.sending.context import SendContext
-from mailing.sending.lanes import MAX_LANES, enqueue_lane
 from mailing.sending.local_hours import LocalHours
 from mailing.sending.recording import BATCH
 
 logger = get(__name__)
 
+MAX_LANES = 32  # send jobs of one mailing, each on a worker of its own
 ROW_ERROR_PAUSE_S = 5.0
 ROW_ERRORS = (IntegrityError, DataError, InternalError)  # a row is wrong, and stays so however often it is tried
 
@@ -148,3 +148,8 @@ class Claimer:
 async def running_mailing(session: AsyncSession, mailing_id: int) -> Mailing | None:
     mailing = await find_mailing(session, mailing_id)
     return mailing if mailing and mailing.status == MailingStatus.running else None
+
+
+async def enqueue_lane(session: AsyncSession, mailing_id: int, lane: int = 0, *, at: datetime | None = None) -> None:
+    """Enqueue behind the mailings that wait for their first turn."""
+    await defer(session, "send_mailing", at=at, priority=CONTINUED_PRIORITY, mailing_id=mailing_id, lane=lane)

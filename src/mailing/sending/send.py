@@ -9,9 +9,8 @@ from mailing.database.clock import database_now
 from mailing.database.engine import transaction
 from mailing.mailings.repository import finish, texts
 from mailing.observability.log import get
-from mailing.sending.claiming import Claimer, running_mailing
+from mailing.sending.claiming import Claimer, enqueue_lane, running_mailing
 from mailing.sending.context import SendContext
-from mailing.sending.lanes import enqueue_lane
 from mailing.sending.revalidation import Revalidator
 from mailing.sending.send_loop import SendLoop
 
