@@ -10,8 +10,8 @@ import pytest
 
 from mailing.cli.doctor import Finding, line, run_checks
 from mailing.database.migrations import migrate
+from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour
-from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings, environment
 from mailing.timezones import iana_version
 from support.commands import mailing

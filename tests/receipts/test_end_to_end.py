@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.access.roles import Role
+from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour, plan_receipt
 from mailing.gateway.sandbox.dialects import base_path_of
-from mailing.gateway.sandbox.server import running
 from mailing.process.ports import free_port
 from mailing.receipts.address import account_receipts_path, replies_path
 from mailing.receipts.repository import read_key

@@ -11,8 +11,8 @@ from unittest.mock import patch
 import httpx
 from msgspec.structs import replace
 
+from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour
-from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings
 from mailing.worker import run_worker
 from support.answers import Json, json_of

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour
-from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings
 from mailing.web.host_names import hosts_of, is_served
 from support.api import running_api

@@ -8,9 +8,9 @@ import click
 
 from mailing.cli.options import example, supervised
 from mailing.cli.runtime import run, until_signal
+from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.dialects import base_path_of
-from mailing.gateway.sandbox.server import running
 from mailing.process.ports import require_free_port
 from mailing.settings import ProviderName
 

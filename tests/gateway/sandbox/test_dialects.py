@@ -12,9 +12,9 @@ from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers import provider_of
 from mailing.gateway.providers.provider import Provider
 from mailing.gateway.providers.receipt import ReceiptState
+from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.dialects import base_path_of
-from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings
 from support.gateway_calls import send
 from support.provider_calls import REPORTING

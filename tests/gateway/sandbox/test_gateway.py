@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from mailing.gateway.outcome import Outcome
+from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour
-from mailing.gateway.sandbox.server import running
 from support.gateway_calls import gateway, send
 from support.plain_http import NO_TLS
 

@@ -1,7 +1,9 @@
-"""The sandbox's routes: the gateway's one operation, the behaviour, the ledger, and a page for people."""
+"""The sandbox on a port: the gateway's one operation, the behaviour, the ledger, and a page for people."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -10,8 +12,9 @@ from aiohttp.typedefs import Handler, Middleware
 
 from mailing.errors import Invalid
 from mailing.gateway.sandbox.behaviour import Behaviour
+from mailing.gateway.sandbox.dialects import dialect_of
 from mailing.gateway.sandbox.gateway import SandboxGateway
-from mailing.gateway.sandbox.ledger import Entry
+from mailing.gateway.sandbox.ledger import Entry, Ledger
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
 from mailing.web.host_names import MAX_LENGTH, is_served, normalized
 from mailing.web.validation import parse
@@ -27,7 +30,31 @@ class Page(msgspec.Struct, frozen=True):
     next_after: int | None
 
 
-def create_app(gateway: SandboxGateway, *, allowed_hosts: Sequence[str] = ()) -> web.Application:
+@asynccontextmanager
+async def running(  # noqa: PLR0913 - what the command line has
+    host: str,
+    port: int,
+    behaviour: Behaviour,
+    *,
+    provider: str = "probe",
+    token: str | None = None,
+    allowed_hosts: Sequence[str] = (),
+    ledger_path: Path | None = None,
+) -> AsyncIterator[int]:
+    """Serve while the block runs, and yield the bound port. Raises OSError: port in use, or ledger not writable."""
+    gateway = SandboxGateway(behaviour, dialect=dialect_of(provider), token=token, ledger=Ledger(ledger_path))
+    app = create_app(gateway, allowed_hosts=allowed_hosts)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def create_app(gateway: SandboxGateway, *, allowed_hosts: Sequence[str]) -> web.Application:
     """Create the application of a gateway, which it closes when it is cleaned up."""
     dialect = gateway.dialect
     routes = _Routes(gateway)
