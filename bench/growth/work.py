@@ -7,9 +7,9 @@ from sqlalchemy import text
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage, claim
-from mailing.messages.results import Called, CallResult, Transition, record
-from mailing.messages.states import MessageStatus
+from mailing.messages.results import Called, CallResult, record
 from mailing.sending.recording import BATCH
+from mailing.sending.retry_policy import accepted
 
 ZONES = ("Europe/Kaliningrad", "Europe/Moscow", "Asia/Yekaterinburg", "Asia/Novosibirsk", "Asia/Vladivostok")
 SMALL = "small"  # the tag of the first clients, the recipients of the small mailing
@@ -57,16 +57,8 @@ class Sender:
 
 
 def _sent(message: ClaimedMessage) -> CallResult:
-    step = Transition(
-        status=MessageStatus.sent,
-        counted_attempts=message.counted_attempts + 1,
-        soft_refusals=0,
-        maybe_accepted=False,
-        due_at=message.claimed_at,
-        closes_at=message.closes_at,
-    )
     answer = Answer(Outcome.accepted, 200, 0)
-    return CallResult(message, step, Called(answer, started_at=message.claimed_at, duration_ms=5))
+    return CallResult(message, accepted(message), Called(answer, started_at=message.claimed_at, duration_ms=5))
 
 
 async def add_clients(sessions: Sessions, count: int) -> None:

@@ -12,10 +12,10 @@ from mailing.database.connections import skip_recent_pings
 from mailing.database.engine import raw_connection, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage, claim, next_due, still_allowed
-from mailing.messages.results import Called, CallResult, Transition, record
-from mailing.messages.states import MessageStatus
+from mailing.messages.results import Called, CallResult, record
 from mailing.observability.counters import WorkerCounters
 from mailing.sending.recording import PlanVersion, ResultRecorder
+from mailing.sending.retry_policy import accepted
 from support.campaign import Campaign
 from support.database import Database
 from support.index_entries import IndexEntries
@@ -162,16 +162,5 @@ async def _insert_due_messages(campaign: Campaign) -> None:
 
 
 def _accepted(message: ClaimedMessage) -> CallResult:
-    step = Transition(
-        status=MessageStatus.sent,
-        counted_attempts=1,
-        soft_refusals=0,
-        maybe_accepted=False,
-        due_at=message.claimed_at,
-        closes_at=message.closes_at,
-    )
-    return CallResult(
-        message=message,
-        transition=step,
-        call=Called(Answer(Outcome.accepted, 200, 0), started_at=message.claimed_at, duration_ms=5),
-    )
+    answer = Answer(Outcome.accepted, 200, 0)
+    return CallResult(message, accepted(message), Called(answer, started_at=message.claimed_at, duration_ms=5))
