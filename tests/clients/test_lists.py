@@ -37,8 +37,6 @@ async def test_pages_follow_each_other_without_gap_or_repetition(api: Api) -> No
 BAD_QUERIES = [
     ("colour=red", ["colour"]),
     ("session=1&data=2&request=3", ["session", "data", "request"]),
-    *((f"limit={value}", ["limit"]) for value in ("0", "501", "", "ten", "-1", "1.5", "9" * 5000)),
-    *((f"cursor={value}", ["cursor"]) for value in ("", "x", "__________8", "AAAAAAAAAAA%0a", "A" * 5000)),
     *((f"tag={value}", ["tag"]) for value in ("", "a%00b", "%00", "x" * 101)),
     *((f"operator_code={value}", ["operator_code"]) for value in ("91", "916%0a", "%ff")),
     ("phone=8916123456", ["phone"]),

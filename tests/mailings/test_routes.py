@@ -1,13 +1,12 @@
 """A mailing is created and read over the API. The database is looked into only for what the API does not show."""
 
-import json
 from typing import Any
 
 from mailing.mailings.states import MailingStatus
 from support.answers import Json, bad_fields
 from support.api import Api
 from support.database import Database
-from support.mailing_requests import ALL, body, created, in_hours, instant, read, whole
+from support.mailing_requests import ALL, BAD, body, created, damaged, in_hours, instant, read, whole
 
 
 async def test_a_mailing_with_a_start_to_come_is_scheduled(db: Database, api: Api) -> None:
@@ -61,79 +60,37 @@ async def test_the_longest_text_the_most_tags_and_the_farthest_years_are_taken(a
     assert found["filter"] == most
 
 
-MISSING = object()
-WRONG_TYPES = [None, True, 5, -(2**63), 2**64, 1e300, [], ["x"], {}, {"x": 1}]
-
-# What is wrong in the body, and the fields that have to be named.
-NO_LISTS: list[object] = [None, "916", 916, {}, ["916"] * 101]
-BAD: list[tuple[Json, set[str]]] = [
-    *(({name: wrong}, {name}) for name in ("text", "starts_at", "ends_at") for wrong in WRONG_TYPES),
-    *(({"text": text}, {"text"}) for text in ("", " ", " \n\t\u00a0\u2003", "x" * 1601, "a\x00b", "\x00")),
+BAD_CHANGES: list[tuple[Json, set[str]]] = [
     *(
-        ({name: text}, {name})
-        for name in ("starts_at", "ends_at")
-        for text in (
-            *("", "now", "2031-01-01", "2031-01-01T00:00:00", "2031-01-01T00:00", "2031-13-01T00:00:00Z"),
-            *("2031-02-29T00:00:00Z", "2031-01-01T24:00:00Z", "2031-01-01T00:00:00+25:00", "1999-12-31T23:59:59Z"),
-            *("0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "2100-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00"),
-            *("+12031-01-01T00:00:00Z", "2031-01-01T00:00:00Z\x00", "1893456000"),
-        )
+        ({(name := path.split(".")[0]): damaged({path: value})[name]}, {path})
+        for path, values in BAD.items()
+        for value in values
     ),
     ({"starts_at": in_hours(2), "ends_at": in_hours(1)}, {"ends_at"}),
     ({"starts_at": "2031-01-01T00:00:00Z", "ends_at": "2031-01-01T03:00:00+03:00"}, {"ends_at"}),
     ({"starts_at": in_hours(-2), "ends_at": in_hours(-1)}, {"ends_at"}),
     ({"starts_at": in_hours(-2), "ends_at": in_hours(-0.0001)}, {"ends_at"}),
-    *(({"filter": wrong}, {"filter"}) for wrong in (None, True, 5, "x", [], ["vip"])),
-    *(({"filter": {name: wrong}}, {f"filter.{name}"}) for name in ("tags", "operator_codes") for wrong in NO_LISTS),
-    *(({"filter": {"tags": ["ok", wrong]}}, {"filter.tags.1"}) for wrong in [*WRONG_TYPES, "", "x" * 101, "a\x00"]),
-    *(
-        ({"filter": {"operator_codes": [wrong, "916"]}}, {"filter.operator_codes.0"})
-        for wrong in (None, "", 916, "91", "9166", "91a", "916\n", "\u0669\u0661\u0666", "9 6")
-    ),
-    ({"filter": {"tag": ["vip"]}}, {"filter.tag"}),
-    ({"filter": {"tags": ["", "ok", 5], "operator_codes": ["x"], "x": 1}},
-     {"filter.tags.0", "filter.tags.2", "filter.operator_codes.0", "filter.x"}),
-    *(({"local_window": wrong}, {"local_window"}) for wrong in (True, 5, "09:00-21:00", [], ["09:00", "21:00"])),
-    *(
-        ({"local_window": {"start": wrong, "end": "21:00"}}, {"local_window.start"})
-        for wrong in (None, "", 9, "24:00", "9:00", "09:60", "09:00:00", "09:00\n", "-1:00", "09.00", "\u0660\u0669:00")
-    ),
     ({"local_window": {}}, {"local_window.start", "local_window.end"}),
     ({"local_window": {"start": "09:00"}}, {"local_window.end"}),
     ({"local_window": {"start": "09:00", "end": "09:00"}}, {"local_window.end"}),
-    ({"local_window": {"start": "09:00", "end": "21:00", "zone": "UTC"}}, {"local_window.zone"}),
-    *(({name: 1}, {name}) for name in ("id", "status", "created_at", "Text", "", "x" * 100, "текст")),
-    ({"text": "", "starts_at": 5, "ends_at": None, "filter": 1, "local_window": 1, "x": 1},
-     {"text", "starts_at", "ends_at", "filter", "local_window", "x"}),
-    ({"text": float("nan")}, {"body"}),
-    ({"text": "\ud800"}, {"body"}),
-]  # fmt: skip
-BAD_WHOLE: list[tuple[Json, set[str]]] = [
-    *(({name: MISSING}, {name}) for name in ("text", "starts_at", "ends_at")),
-    ({"text": MISSING, "starts_at": MISSING, "ends_at": MISSING}, {"text", "starts_at", "ends_at"}),
-    ({"text": MISSING, "filter": {"tags": 5}, "x": 1}, {"text", "filter.tags", "x"}),
 ]
 
 
-def sent(given: Json) -> bytes:
-    return json.dumps({name: given[name] for name in given if given[name] is not MISSING}).encode()
-
-
 async def test_every_bad_field_is_refused_and_named_and_nothing_is_stored(db: Database, api: Api) -> None:
-    for changes, named in BAD + BAD_WHOLE:
-        assert set(bad_fields(await api.post("/mailings/", content=sent(body(**changes))))) == named, changes
+    assert bad_fields(await api.post("/mailings/", json={})) == ["text", "starts_at", "ends_at"]
+    for changes, named in BAD_CHANGES:
+        assert set(bad_fields(await api.post("/mailings/", json=body(**changes)))) == named, changes
     assert await db.run("SELECT id FROM mailing UNION ALL SELECT id FROM procrastinate_jobs") == []
 
 
 async def test_an_edit_is_refused_for_the_same_and_changes_nothing(db: Database, api: Api) -> None:
     found = await created(api, **ALL)
     job = await db.newest_job()
-    for changes, named in BAD + BAD_WHOLE:
-        answer = await api.put(f"/mailings/{found['id']}/", content=sent(body(**changes)))
-        assert set(bad_fields(answer)) == named, changes
-    for changes, named in BAD:
-        answer = await api.patch(f"/mailings/{found['id']}/", content=sent(changes))
-        assert set(bad_fields(answer)) == named, changes
+    address = f"/mailings/{found['id']}/"
+    assert bad_fields(await api.put(address, json={})) == ["text", "starts_at", "ends_at"]
+    for changes, named in BAD_CHANGES:
+        for answer in (await api.put(address, json=body(**changes)), await api.patch(address, json=changes)):
+            assert set(bad_fields(answer)) == named, changes
     assert await read(api, found["id"]) == found
     assert await db.jobs(after=job) == []
 
