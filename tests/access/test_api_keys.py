@@ -31,13 +31,6 @@ async def status_with(api: Api, authorization: bytes) -> int:
     return answer.status_code
 
 
-async def test_a_key_opens_the_api_until_it_is_revoked(api: Api, db: Database) -> None:
-    key = await made(db)
-    assert await status_with(api, f"Bearer {key}".encode()) == 200
-    await revoked(db, (await listed(db))[0].id)
-    assert await status_with(api, f"Bearer {key}".encode()) == 401
-
-
 async def test_no_process_lets_a_key_in_once_revoking_has_returned_however_often_it_was_used(
     settings: Settings, db: Database
 ) -> None:
@@ -131,8 +124,8 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("given", ["bearer {}", "BEARER   {}", "Bearer\t{}", " Bearer \t {} \t"])
-async def test_blanks_and_tabs_around_a_key_do_not_matter(api: Api, given: str) -> None:
+@pytest.mark.parametrize("given", ["Bearer {}", "bearer {}", "BEARER   {}", "Bearer\t{}", " Bearer \t {} \t"])
+async def test_the_case_of_the_scheme_and_blanks_around_a_key_do_not_matter(api: Api, given: str) -> None:
     assert await status_with(api, given.format(KEY).encode()) == 200
 
 
@@ -148,22 +141,10 @@ async def test_without_the_header_the_answer_says_what_to_send(api: Api) -> None
     assert "Authorization: Bearer" in answer.json()["detail"]
 
 
-async def test_the_configured_key_is_accepted_and_the_scheme_has_no_case(api: Api) -> None:
-    for scheme in (b"Bearer", b"bearer", b"BEARER"):
-        assert await status_with(api, scheme + b" " + KEY.encode()) == 200
-
-
 async def test_without_a_configured_key_only_created_ones_open_the_api(db: Database, settings: Settings) -> None:
     async with running_api(structs.replace(settings, api_key=None)) as api:
         assert await status_with(api, f"Bearer {KEY}".encode()) == 401
         assert await status_with(api, f"Bearer {await made(db)}".encode()) == 200
-
-
-async def test_the_key_is_asked_for_before_anything_else_is_looked_at(api: Api) -> None:
-    del api.headers["Authorization"]
-    assert (await api.get("/mailings/?stray=1&limit=x")).status_code == 401
-    assert (await api.post("/mailings/", content=b"{")).status_code == 401
-    assert (await api.get("/mailings/1/")).status_code == 401
 
 
 async def test_no_answer_repeats_the_key(api: Api) -> None:

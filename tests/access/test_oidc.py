@@ -1,6 +1,5 @@
 import base64
 import hashlib
-from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -10,7 +9,7 @@ from mailing.access.authentication import Identity, OidcState
 from mailing.access.oidc import Provider
 from mailing.access.roles import Role
 from mailing.errors import Unauthorized
-from support.identity_provider import BACK, client_of, running_provider, signed_in_at
+from support.identity_provider import BACK, client_of, signed_in_at
 
 
 async def answered(provider: Provider) -> tuple[dict[str, str], OidcState]:
@@ -64,14 +63,6 @@ async def test_a_code_for_another_client_is_refused(issuer: str) -> None:
     answer, begun = await answered(Provider(client_of(issuer, client_id="another")))
     with pytest.raises(Unauthorized):
         await Provider(client_of(issuer)).finish(answer, begun, redirect_uri=BACK)
-
-
-async def test_an_expired_token_is_refused() -> None:
-    with running_provider(lasting=timedelta(minutes=-1)) as issuer:
-        provider = Provider(client_of(issuer))
-        answer, begun = await answered(provider)
-        with pytest.raises(Unauthorized, match="is not valid"):
-            await provider.finish(answer, begun, redirect_uri=BACK)
 
 
 async def test_a_provider_that_names_another_issuer_is_refused(issuer: str) -> None:

@@ -62,14 +62,6 @@ async def test_forged_and_walked_addresses_are_refused_without_a_word(
     assert "/receipts/" not in told
 
 
-async def test_a_replayed_address_changes_nothing(receiver: ReceiptServer, db: Database, ids: Sequence[int]) -> None:
-    for _ in range(3):
-        assert (await receiver.receipt(ids[0], DELIVERED)).status_code == 200
-    assert (await receiver.receipt(ids[0], 2)).status_code == 200
-    assert await db.run("SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
-    assert await db.value("SELECT delivered FROM receipt_counts") == 1
-
-
 async def test_the_address_of_one_message_takes_no_receipt_of_another(
     receiver: ReceiptServer, db: Database, ids: Sequence[int]
 ) -> None:

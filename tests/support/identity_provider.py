@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,11 +19,11 @@ CLARA = User(sub="7", claims={"preferred_username": "clara", "groups": ["office"
 
 
 @contextmanager
-def running_provider(*, lasting: timedelta = timedelta(hours=1)) -> Iterator[str]:
-    """Its issuer. ID tokens expire after `lasting`."""
+def running_provider() -> Iterator[str]:
+    """Its issuer."""
     with (
         mock.patch.dict(os.environ, {"AUTHLIB_INSECURE_TRANSPORT": "1"}),  # it speaks plain http here
-        run_server_in_thread(require_nonce=True, access_token_max_age=lasting, user_claims=[CLARA]) as server,
+        run_server_in_thread(require_nonce=True, user_claims=[CLARA]) as server,
     ):
         # one address: of two that are tried at once an older Python leaves the slower one's socket open
         yield f"http://127.0.0.1:{server.server_port}"

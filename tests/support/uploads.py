@@ -2,13 +2,10 @@
 
 import io
 
-from sqlalchemy import text
-
 from mailing.clients.csv_reader import RejectedField
 from mailing.clients.upload import actions
 from mailing.clients.upload.repository import get_upload, rejected_fields
 from mailing.clients.upload.schemas import Upload
-from mailing.database.engine import transaction
 from support.database import Database
 
 HEADER = "phone,operator_code,tag,timezone\n"
@@ -45,6 +42,4 @@ async def refused(db: Database, upload_id: int) -> list[RejectedField]:
 
 
 async def counted(db: Database, table: str) -> int:
-    async with transaction(db.sessions) as session:
-        found: int = (await session.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one()
-        return found
+    return int(await db.value(f"SELECT count(*) FROM {table}"))
