@@ -89,17 +89,6 @@ async def test_a_gateway_that_recognises_ids_never_delivers_one_twice(campaign: 
     assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * 40
 
 
-async def test_a_wrong_token_burns_no_attempt_and_the_message_says_what_it_waits_for(campaign: Campaign) -> None:
-    await campaign.clients(10)
-    await campaign.sandbox.behave(unauthorized_401=1.0)
-    async with campaign.working():
-        mailing = await campaign.mailing()
-        await campaign.until(lambda: _all_waiting(campaign, mailing, "breaker"))
-    messages = await campaign.messages(mailing)
-    assert {message["attempts"] for message in messages} == {0}
-    assert {message["status_reason"] for message in messages} == {"HTTP 401, check the gateway's address and token"}
-
-
 async def test_five_soft_refusals_are_a_failure(campaign: Campaign) -> None:
     await campaign.clients(5)
     await campaign.sandbox.behave(soft_refusal=1.0)
@@ -110,8 +99,3 @@ async def test_five_soft_refusals_are_a_failure(campaign: Campaign) -> None:
     story = (await campaign.api.get(f"/messages/{first}/")).json()
     assert [attempt["outcome"] for attempt in story["history"]] == ["soft_refusal"] * 5
     assert story["attempts"] == 5
-
-
-async def _all_waiting(campaign: Campaign, mailing: int, reason: str) -> bool:
-    waits = [message["waiting_for"] for message in await campaign.messages(mailing)]
-    return bool(waits) and all(wait and wait["reason"] == reason for wait in waits)

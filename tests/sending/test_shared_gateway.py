@@ -122,7 +122,11 @@ async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_count
         await campaign.until(lambda: is_open(campaign))
         await campaign.until(lambda: _all_pending(campaign, mailing, 300))
         assert "HTTP 401" in (await gateway(campaign))["breaker"]["reason"]
-        assert {message["attempts"] for message in await campaign.messages(mailing)} == {0}
+        messages = await campaign.messages(mailing)
+        assert {message["attempts"] for message in messages} == {0}
+        assert {message["waiting_for"]["reason"] for message in messages} == {"breaker"}
+        reasons = {message["status_reason"] for message in messages} - {None}
+        assert reasons == {"HTTP 401, check the gateway's address and token"}
         before_any_probe = "SELECT 1 FROM attempt JOIN gateway ON started_at < breaker_opened_at + interval '3 s'"
         assert 1 <= len(await campaign.db.run(before_any_probe)) <= campaign.settings.gateway_concurrency
         await campaign.sandbox.behave()
