@@ -3,6 +3,7 @@
 from support.answers import Json, bad_fields, json_of
 from support.api import Api
 from support.client_requests import created
+from support.mailing_requests import items_of_pages
 
 
 async def test_filters_narrow_the_list_down(api: Api) -> None:
@@ -25,13 +26,7 @@ async def test_filters_narrow_the_list_down(api: Api) -> None:
 
 async def test_pages_follow_each_other_without_gap_or_repetition(api: Api) -> None:
     clients = [await created(api, phone=f"7916000000{n}") for n in range(7)]
-    found, cursor = [], None
-    for size in (3, 3, 1):
-        page = (await api.get("/clients", params={"limit": 3} | ({"cursor": cursor} if cursor else {}))).json()
-        assert len(page["items"]) == size
-        found += page["items"]
-        cursor = page["next_cursor"]
-    assert (found, cursor) == (clients, None)
+    assert await items_of_pages(api, "/clients", limit=3) == clients
 
 
 BAD_QUERIES = [

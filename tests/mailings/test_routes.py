@@ -1,12 +1,10 @@
 """A mailing is created and read over the API. The database is looked into only for what the API does not show."""
 
-from typing import Any
-
 from mailing.mailings.states import MailingStatus
 from support.answers import Json, bad_fields
 from support.api import Api
 from support.database import Database
-from support.mailing_requests import ALL, BAD, body, created, damaged, in_hours, instant, read, whole
+from support.mailing_requests import ALL, BAD, body, created, damaged, in_hours, instant, items_of_pages, read, whole
 
 
 async def test_a_mailing_with_a_start_to_come_is_scheduled(db: Database, api: Api) -> None:
@@ -118,12 +116,8 @@ async def test_a_trailing_slash_never_matters(api: Api) -> None:
         assert (await api.delete(f"{path}{slash}")).status_code == 204
 
 
-async def pages(api: Api, path: str, **parameters: Any) -> list[Json]:  # noqa: ANN401 - query parameters
-    """All pages, as many as there are."""
-    found = [(await api.get(path, params=parameters)).json()]
-    while found[-1]["next_cursor"]:
-        found.append((await api.get(path, params=parameters | {"cursor": found[-1]["next_cursor"]})).json())
-    return found
+async def listed(api: Api, **parameters: str | int) -> list[int]:
+    return [item["id"] for item in await items_of_pages(api, "/mailings/", **parameters)]
 
 
 async def test_the_pages_of_a_list_join_without_gap_or_repeat_while_rows_are_added(db: Database, api: Api) -> None:
@@ -146,10 +140,8 @@ async def test_the_pages_of_a_list_join_without_gap_or_repeat_while_rows_are_add
 async def test_a_list_ends_where_its_last_page_is_full_or_empty(db: Database, api: Api) -> None:
     assert (await api.get("/mailings/")).json() == {"items": [], "next_cursor": None}
     ids = [await db.add_mailing() for _ in range(4)]
-    assert [len(page["items"]) for page in await pages(api, "/mailings/", limit=2)] == [2, 2]
-    assert [len(page["items"]) for page in await pages(api, "/mailings/", limit=4)] == [4]
-    assert [len(page["items"]) for page in await pages(api, "/mailings/", limit=500)] == [4]
-    assert [item["id"] for page in await pages(api, "/mailings/", limit=1) for item in page["items"]] == ids
+    for limit in (1, 2, 4, 500):
+        assert await listed(api, limit=limit) == ids
 
 
 async def test_a_list_can_be_had_of_one_status_and_never_shows_what_was_deleted(db: Database, api: Api) -> None:
@@ -158,9 +150,8 @@ async def test_a_list_can_be_had_of_one_status_and_never_shows_what_was_deleted(
     for _, mailing_id in gone:
         assert (await api.delete(f"/mailings/{mailing_id}/")).status_code == 204
     for status in MailingStatus:
-        found = await pages(api, "/mailings/", limit=1, status=status)
-        listed = [item["id"] for page in found for item in page["items"]]
-        assert listed == [mailing_id for each, mailing_id in ids if each == status and (each, mailing_id) not in gone]
+        expected = [mailing_id for each, mailing_id in ids if each == status and (each, mailing_id) not in gone]
+        assert await listed(api, limit=1, status=status) == expected
 
 
 async def test_without_a_limit_a_page_holds_fifty(db: Database, api: Api) -> None:
@@ -168,5 +159,5 @@ async def test_without_a_limit_a_page_holds_fifty(db: Database, api: Api) -> Non
         """INSERT INTO mailing (text, starts_at, ends_at)
         SELECT 'x', now() + interval '1 h', now() + interval '2 h' FROM generate_series(1, 501)"""
     )
-    assert [len(page["items"]) for page in await pages(api, "/mailings/", limit=500)] == [500, 1]
+    assert len(await listed(api, limit=500)) == 501
     assert len((await api.get("/mailings/")).json()["items"]) == 50

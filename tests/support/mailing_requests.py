@@ -13,12 +13,13 @@ from support.database import Database
 
 
 async def items_of_pages(api: Api, path: str, **parameters: str | int) -> list[Json]:
-    """Read page after page; each but the last is full."""
+    """Read page after page; each but the last is full, and none but the only one empty."""
     items: list[Json] = []
     cursor: dict[str, str | int] = {}
     while True:
         found = json_of(await api.get(path, params=parameters | cursor))
         page = found.get("messages", found)
+        assert page["items"] or not items
         items += page["items"]
         if page["next_cursor"] is None:
             return items
