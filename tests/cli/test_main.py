@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import PIPE, CompletedProcess
+from typing import IO
 
 import click
 import psycopg
@@ -138,6 +139,26 @@ def test_a_closed_standard_stream_ends_no_command(closed: str, database_url: str
     env = clean_environment(MAILING_DATABASE_URL=database_url)
     ended = subprocess.run(f"{command} {closed}", shell=True, cwd=tmp_path, env=env, check=False)  # noqa: S602 - a shell closes them
     assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("command", [["--help"], ["doctor"], ["key", "list"], ["export"]], ids=" ".join)
+def test_output_that_cannot_be_written_is_exit_1_with_one_line(
+    command: list[str], buffered: str, database_url: str, tmp_path: Path
+) -> None:
+    """A full disk is told. A reader that went away, as `head` does, is not."""
+    env = clean_environment(MAILING_DATABASE_URL=database_url, PYTHONUNBUFFERED=buffered)
+
+    def told(output: IO[bytes]) -> list[str]:
+        ended = subprocess.run([*MAILING, *command], stdout=output, stderr=PIPE, cwd=tmp_path, env=env, check=False)
+        assert ended.returncode == 1
+        return [line for line in ended.stderr.decode().splitlines() if "exporting" not in line]
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Path("/dev/full").open("wb") as full, os.fdopen(writer, "wb") as pipe:
+        assert told(full) == ["mailing: [Errno 28] No space left on device"]
+        assert told(pipe) == []
 
 
 def test_keys_are_created_listed_and_revoked(on_database: Command) -> None:

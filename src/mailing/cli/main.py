@@ -3,6 +3,7 @@
 Exit codes: 0 success, 1 failure, 2 wrong usage or settings. An error is one line on standard error.
 """
 
+import os
 import sys
 from importlib import import_module
 
@@ -40,7 +41,12 @@ COMMANDS = {
 def main() -> None:
     """Turn each expected error into one line and an exit code. A bug keeps its traceback."""
     try:
-        cli()
+        try:
+            cli()
+        finally:
+            _flush_output()
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        sys.exit(1)
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(f"mailing: {problem}", err=True)
@@ -56,6 +62,15 @@ def main() -> None:
             raise
         click.echo(f"mailing: {describe(error)}", err=True)
         sys.exit(1)
+
+
+def _flush_output() -> None:
+    """Flush standard output while an error can still be reported. Python flushes once more at the exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 class LazyGroup(click.Group):
