@@ -34,7 +34,7 @@ async def test_without_fetch_metadata_the_origin_decides(stranger: Browser, orig
 
 async def test_a_language_is_kept_and_leads_back_to_the_page(stranger: Browser) -> None:
     answer = await stranger.post("/admin/preferences", data=FORM)
-    assert (answer.status_code, answer.headers["location"]) == (303, FORM["next"])
+    assert (answer.status_code, answer.headers["location"], answer.text) == (303, FORM["next"], "")
     assert answer.cookies["mailing_language"] == "ru"
     nowhere = await stranger.get("/admin/nowhere")
     assert nowhere.status_code == 404

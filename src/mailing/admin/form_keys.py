@@ -22,6 +22,7 @@ import msgspec
 from cryptography.fernet import Fernet
 from litestar import Response
 from litestar.enums import RequestEncodingType
+from litestar.response import Redirect
 from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -99,7 +100,7 @@ def _restore(request: AnyRequest, sent: Fields) -> Response[Any] | None:
     if request.route_handler.opt.get(KEEPS_FORM) and request.user and belongs_to(sent, request.user.id):
         request.scope["state"][RESTORED] = True
         return None
-    return Response(None, status_code=303, headers={"Location": "/admin/"})
+    return Redirect("/admin/", status_code=303)
 
 
 def _changes_something(request: AnyRequest) -> bool:

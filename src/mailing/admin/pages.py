@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
 from litestar.exceptions import HTTPException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.response import Redirect
 
 from mailing.access.roles import Role
 from mailing.admin import language
@@ -106,7 +107,7 @@ def redirect(path: str, *, notice: str = "") -> Response[None]:
 
 def see_other(address: str) -> Response[None]:
     """Answer 303. The address is encoded to one line of ASCII, whatever it holds."""
-    return Response(None, status_code=303, headers={"Location": encode_address(address)})
+    return Redirect(encode_address(address), status_code=303)
 
 
 def redirect_to_sign_in(request: AnyRequest, _: SignInRequired) -> Response[Any]:
@@ -115,7 +116,7 @@ def redirect_to_sign_in(request: AnyRequest, _: SignInRequired) -> Response[Any]
         ended = viewer_of(request).gettext("Your session has ended. Send the form to sign in: what you typed is kept.")
         return Response(ended, media_type=HTML, status_code=401)
     if "hx-request" in request.headers:
-        return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN})
+        return Response(b"", status_code=401, headers={"HX-Redirect": SIGN_IN})
     asked = local_path(quote(request.url.path, errors="replace")) if request.method == "GET" else "/admin/"
     return see_other(f"{SIGN_IN}?next={quote(asked, safe='/')}")
 
