@@ -13,7 +13,7 @@ SETTING = "STOP,СТОП,ОТПИСКА"
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        *((text, "STOP") for text in ("STOP", "stop", " Stop!! ", "S T O P", "ST0P", "stop\u200b")),
+        *((text, "STOP") for text in ("STOP", "stop", " Stop!! ", "S T O P", "ST0P", "\u0405TOP", "stop\u200b")),
         ("ＳＴＯＰ", "STOP"),  # noqa: RUF001 - full-width letters
         *((text, "СТОП") for text in ("«стоп».", "CTOП")),
         ("Отписка", "ОТПИСКА"),

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Mapping
 
 # Letters that look alike are one, so that a word typed on the other keyboard or with a zero is the same word.
-_LOOKALIKES = str.maketrans("авекмнорстухіёї03", "abekmhopctyxieioз")
+_LOOKALIKES = str.maketrans("авекмнорстух\u0455іёї03", "abekmhopctyxsieioз")
 
 OptOutWords = Mapping[str, str]
 
