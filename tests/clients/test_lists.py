@@ -32,7 +32,7 @@ async def test_pages_follow_each_other_without_gap_or_repetition(api: Api) -> No
 BAD_QUERIES = [
     ("colour=red", ["colour"]),
     ("session=1&data=2&request=3", ["session", "data", "request"]),
-    *((f"tag={value}", ["tag"]) for value in ("", "a%00b", "%00", "x" * 101)),
+    *((f"tag={value}", ["tag"]) for value in ("", "a%00b", "%00", "x" * 101, "%ff%fe", "%ed%a0%80")),
     *((f"operator_code={value}", ["operator_code"]) for value in ("91", "916%0a", "%ff")),
     ("phone=8916123456", ["phone"]),
     ("tag=vip&tag=b", ["tag"]),
@@ -49,6 +49,6 @@ async def test_every_bad_query_parameter_is_named(api: Api) -> None:
 
 async def test_an_odd_query_that_can_be_read_finds_nothing(api: Api) -> None:
     await created(api)
-    for query in ("tag=%ff%fe", "tag=%ed%a0%80", "tag=\u00fc", "tag=a%0a", "phone=79999999999"):
+    for query in ("tag=\u00fc", "tag=a%0a", "phone=79999999999"):
         answer = await api.get(f"/clients?{query}")
         assert (answer.status_code, answer.json()["items"]) == (200, []), query

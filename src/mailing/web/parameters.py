@@ -99,15 +99,17 @@ def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) 
     strays = [name for name in dict.fromkeys(given) if name not in known]
     repeated = [FieldError(name, "is given more than once; send one value") for name in known if given.count(name) > 1]
     garbled = [name for name, value in connection.query_params.items() if "\ufffd" in value]
-    undecoded = [
-        FieldError(name[:100], "must be encoded in UTF-8") for name in garbled if REPLACEMENT not in query.upper()
-    ]
+    undecoded = [] if REPLACEMENT in query.upper() else garbled
     if strays or repeated or undecoded:
         others = f" here; known are {', '.join(known)}" if known else ": there are none"
         types = handler.signature_model.__annotations__
-        bad = [refused_value(field) for name, field in known.items() if not _fits(connection, name, types[field.name])]
+        bad = [
+            FieldError(name, "must be encoded in UTF-8") if name in undecoded else refused_value(field)
+            for name, field in known.items()
+            if name in undecoded or not _fits(connection, name, types[field.name])
+        ]
         unknown = [FieldError(name[:100], f"is not a parameter{others}") for name in strays[:MAX_UNKNOWN_FIELDS]]
-        raise errors.Invalid(*unknown, *repeated, *undecoded, *bad)
+        raise errors.Invalid(*unknown, *repeated, *bad)
 
 
 @lru_cache(256)
