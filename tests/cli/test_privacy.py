@@ -19,7 +19,7 @@ async def phone(db: Database) -> str:
     return PHONE
 
 
-def privacy(*arguments: str, database_url: str, given: str | None = None) -> Result:
+def privacy(*arguments: str, database_url: str, given: str | bytes | None = None) -> Result:
     settings = {"MAILING_DATABASE_URL": database_url, "MAILING_TEST_DATABASE_URL": None}
     return CliRunner().invoke(cli, ["privacy", *arguments], env=settings, input=given)
 
@@ -43,6 +43,15 @@ def test_what_is_no_phone_is_wrong_use_and_not_repeated(database_url: str, comma
         assert "a Russian phone of 11 digits" in refused.stderr
         assert "123-45-6;" not in refused.output.replace("\n", " ")
         assert "916 123" not in refused.output
+
+
+@pytest.mark.parametrize("command", ["export", "erase", "allow"])
+def test_of_several_phones_none_is_taken(database_url: str, phone: str, command: str) -> None:
+    refused = privacy(command, "-", database_url=database_url, given=f"{phone}\n79161234568\n")
+    assert refused.exit_code == 2
+    assert "one phone at a time" in refused.stderr
+    assert privacy(command, "-", database_url=database_url, given=phone.encode("utf-16")).exit_code == 2
+    assert json.loads(privacy("export", "-", database_url=database_url, given=f"{phone}\n\n").stdout)["client"]
 
 
 def test_the_log_goes_out_and_comes_in(database_url: str, phone: str, tmp_path: Path) -> None:

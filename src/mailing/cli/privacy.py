@@ -19,11 +19,19 @@ from mailing.privacy.repository import Erasure, erasure_log
 
 
 def _phone(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    phone = sys.stdin.readline().strip() if value == "-" else value
+    phone = _read_line() if value == "-" else value
     try:
         return str(normalised_phone(phone))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _read_line() -> str:
+    """Read the only line of standard input. Of several phones, all but the first would silently be left out."""
+    first = sys.stdin.buffer.readline().decode(errors="replace")
+    if not sys.stdin.isatty() and sys.stdin.buffer.read().strip():
+        raise click.BadParameter("standard input has several lines; give one phone at a time")
+    return first.strip()
 
 
 phone_argument = click.argument("phone", callback=_phone)
