@@ -54,9 +54,8 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
     root.setLevel(threshold)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
-    logging.getLogger("psycopg.pool").setLevel(
-        logging.ERROR
-    )  # it repeats `no answer from the database`, twice a second
+    # its warnings repeat `no answer from the database`, twice a second
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 def cache_loggers() -> None:
