@@ -191,5 +191,6 @@ async def test_a_page_that_follows_by_itself_does_not_keep_its_session_open(
     assert (await viewer.get(page)).status_code == 200
     assert await db.value("SELECT last_seen_at FROM user_session") > seen
     await db.run("UPDATE user_session SET last_seen_at = now() - interval '61 minutes'")
-    asked = await viewer.get(f"{page}/live", headers={"HX-Request": "true"})
-    assert (asked.status_code, asked.headers["hx-redirect"]) == (401, "/admin/sign-in")
+    shown_at = {"HX-Current-URL": f"http://test{page}/?n=1"}
+    asked = await viewer.get(f"{page}/live", headers={"HX-Request": "true"} | shown_at)
+    assert (asked.status_code, asked.headers["hx-redirect"]) == (401, f"/admin/sign-in?next={page}/%3Fn%3D1")

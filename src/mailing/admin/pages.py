@@ -116,9 +116,13 @@ def redirect_to_sign_in(request: AnyRequest, _: SignInRequired) -> Response[Any]
         ended = viewer_of(request).gettext("Your session has ended. Send the form to sign in: what you typed is kept.")
         return Response(ended, media_type=HTML, status_code=401)
     if "hx-request" in request.headers:
-        return Response(b"", status_code=401, headers={"HX-Redirect": SIGN_IN})
-    asked = local_path(quote(request.url.path, errors="replace")) if request.method == "GET" else "/admin/"
-    return see_other(f"{SIGN_IN}?next={quote(asked, safe='/')}")
+        here = "/admin/" + request.headers.get("hx-current-url", "").partition("/admin/")[2]
+        return Response(b"", status_code=401, headers={"HX-Redirect": _sign_in_before(here)})
+    return see_other(_sign_in_before(viewer_of(request).path if request.method == "GET" else "/admin/"))
+
+
+def _sign_in_before(path: str) -> str:
+    return f"{SIGN_IN}?next={quote(local_path(path), safe='/')}"
 
 
 def _read_notice(connection: AnyConnection) -> str:

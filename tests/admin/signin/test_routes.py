@@ -1,4 +1,6 @@
 import asyncio
+import html
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -36,6 +38,15 @@ async def test_a_name_and_its_password_lead_to_the_page_that_was_asked_for(stran
     answer = await signs_in(stranger, next="/admin/account")
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/account")
     assert ">anna</h1>" in (await stranger.get("/admin/account")).text
+
+
+@pytest.mark.usefixtures("anna")
+async def test_a_sign_in_leads_back_to_the_search_that_was_asked_for(stranger: Browser) -> None:
+    asked = "/admin/mailings?q=%D1%81%D0%BA%D0%B8%D0%B4%D0%BA%D0%B0+20%25&status=draft"
+    sent_away = await stranger.get(asked)
+    shown = await stranger.get(sent_away.headers["location"])
+    [next_page] = re.findall('name="next" value="([^"]*)"', shown.text)[:1]
+    assert (await signs_in(stranger, next=html.unescape(next_page))).headers["location"] == asked
 
 
 @pytest.mark.usefixtures("anna")
