@@ -1,36 +1,36 @@
-// A form that was sent is not sent again by a second click: its buttons rest until the answer is there. The server does
-// a form once anyway, by its key; this shows that the first click counted.
+// A second click does not send a form again: its buttons are disabled until the answer arrives. The server handles a form
+// once anyway, by its key; this shows that the first click counted.
 "use strict";
 (() => {
-  const REST_MS = 10_000; // an answer that never comes, or a stop by the reader
+  const MAX_DISABLED_MS = 10_000; // for an answer that never comes, or a load that the user stops
 
   const buttons = (form) => [...form.elements].filter((each) => each.type === "submit");
 
-  function rest(form, resting) {
-    for (const each of buttons(form)) each.disabled = resting;
+  function setDisabled(form, isDisabled) {
+    for (const each of buttons(form)) each.disabled = isDisabled;
   }
 
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (event.defaultPrevented || form.method !== "post") return;
     // After the browser has collected the fields: a disabled button's own value would be missing.
-    setTimeout(() => rest(form, true));
-    setTimeout(() => rest(form, false), REST_MS);
+    setTimeout(() => setDisabled(form, true));
+    setTimeout(() => setDisabled(form, false), MAX_DISABLED_MS);
   });
 
-  // The session ended while somebody types: the answer says so beside the form, which stays.
+  // The session ended while the user types: the answer says so beside the form, which stays.
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.xhr.status === 401) event.detail.shouldSwap = true;
   });
 
-  // A plan is of an earlier form until its answer is there, also if that never comes.
+  // The plan shown belongs to an earlier input until the answer arrives, or if none does.
   for (const [event, busy] of [["htmx:beforeRequest", "true"], ["htmx:afterSwap", "false"]]) {
     document.addEventListener(event, ({ target }) => target.ariaBusy && target.setAttribute("aria-busy", busy));
   }
 
   document.querySelector("form[data-go-on]")?.requestSubmit();
 
-  // Somebody who signs in in another tab has the form back in this one.
+  // A user who signs in in another tab gets the form back in this one.
   const tabs = new BroadcastChannel("signed-in");
   const kept = document.querySelector("form[data-kept-for]");
   if (document.body.dataset.user) tabs.postMessage(document.body.dataset.user);
@@ -38,8 +38,8 @@
     if (data === kept?.dataset.keptFor) kept.requestSubmit();
   });
 
-  // Back from the cache of the browser, the page is as it was left.
+  // Restored from the browser's cache, the page is as it was left.
   window.addEventListener("pageshow", () => {
-    for (const form of document.forms) if (form.method === "post") rest(form, false);
+    for (const form of document.forms) if (form.method === "post") setDisabled(form, false);
   });
 })();

@@ -1,37 +1,37 @@
-// Pages that follow what happens: an element with data-every is asked for again that often (in seconds), ten times as
-// rarely while nobody looks, and at once when somebody looks again or the connection is back.
+// Live pages: an element with data-every is requested again that often (in seconds), ten times as rarely while the tab is
+// hidden, and at once when the tab is shown again or the connection is back.
 "use strict";
 (() => {
-  const RARER = 10;
-  let asked = Date.now();
+  const HIDDEN_FACTOR = 10;
+  let requestedAt = Date.now();
   let open = [];
   let shown = state();
 
   const part = () => document.querySelector("[data-every]");
 
-  function ask() {
+  function refresh() {
     if (!part()) return;
-    asked = Date.now();
+    requestedAt = Date.now();
     htmx.trigger(part(), "tick");
   }
 
-  function askWhenDue() {
+  function refreshWhenDue() {
     if (!part()) return;
-    const every = 1000 * part().dataset.every * (document.hidden ? RARER : 1);
-    if (Date.now() - asked >= every) ask();
+    const every = 1000 * part().dataset.every * (document.hidden ? HIDDEN_FACTOR : 1);
+    if (Date.now() - requestedAt >= every) refresh();
   }
 
-  // What can be done depends on it, and stands outside the part.
+  // The available actions depend on it, and are outside the part that refreshes itself.
   function state() {
     return document.querySelector("[data-state]")?.dataset.state;
   }
 
-  function lost(isLost) {
+  function showLost(isLost) {
     document.getElementById("lost").hidden = !isLost;
   }
 
-  // Readers hear a sentence when it changes, not every number every other second.
-  function say() {
+  // Screen readers announce a sentence when it changes, not every number every two seconds.
+  function announce() {
     const sentence = document.querySelector("[data-say]")?.textContent.trim();
     const said = document.getElementById("said");
     if (sentence && said.textContent !== sentence) said.textContent = sentence;
@@ -43,19 +43,19 @@
 
   function restore() {
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    say();
+    announce();
     if (state() === shown) return;
     shown = state();
-    // Never a reload of the page: that would take back a click whose page has yet to answer.
+    // The page is never reloaded: that would cancel a click whose answer is still on its way.
     htmx.ajax("GET", location.href, { target: "#content", select: "#content", swap: "outerHTML" });
   }
 
-  setInterval(askWhenDue, 250);
-  document.addEventListener("visibilitychange", () => document.hidden || ask());
-  window.addEventListener("online", ask);
-  window.addEventListener("offline", () => lost(true));
-  // Without an answer there is no status; one that leads to the sign-in has not failed.
-  document.addEventListener("htmx:afterRequest", ({ detail }) => lost(detail.failed ?? !detail.xhr.status));
+  setInterval(refreshWhenDue, 250);
+  document.addEventListener("visibilitychange", () => document.hidden || refresh());
+  window.addEventListener("online", refresh);
+  window.addEventListener("offline", () => showLost(true));
+  // Without an answer there is no status. An answer that leads to the sign-in is not a failure.
+  document.addEventListener("htmx:afterRequest", ({ detail }) => showLost(detail.failed ?? !detail.xhr.status));
   document.addEventListener("htmx:beforeSwap", remember);
   document.addEventListener("htmx:afterSwap", restore);
 })();
