@@ -136,6 +136,14 @@ async def test_no_field_cuts_off_what_is_pasted_into_it(app: Litestar, admin: Br
     assert {found for page in pages for found in re.findall("<(?:input|textarea)[^>]* maxlength[^>]*>", page)} == set()
 
 
+async def test_every_part_that_the_keyboard_can_scroll_has_a_name(app: Litestar, admin: Browser) -> None:
+    """A reader of the screen stops there, and hears the name."""
+    pages = [(await admin.request(method, path)).text for method, path in paths(app, safe=True)]
+    stops = [found for page in pages for found in re.findall('<[^>]* tabindex="0"[^>]*>', page)]
+    assert len(stops) > 10
+    assert {stop for stop in stops if 'role="region"' not in stop or "aria-label" not in stop} == set()
+
+
 ASKED = [
     *("q", "status", "phone", "begins", "ends", "tag", "timezone", "operator_code", "next", "seen", "state", "code"),
     "error",
