@@ -125,16 +125,17 @@ async def test_a_mailing_whose_whole_time_passed_expires_when_a_worker_comes(
 async def test_pause_stops_the_calls_resume_goes_on_and_nothing_is_sent_twice(campaign: Campaign) -> None:
     await campaign.clients(400)
     await campaign.sandbox.behave(latency_s=0.2)
-    async with campaign.working():
+    async with campaign.working(gateway_rate=20):
         mailing = await campaign.mailing()
-        await campaign.reaches(mailing, sent=64)
+        await campaign.reaches(mailing, sent=1)
         assert (await campaign.api.post(f"/mailings/{mailing}/pause")).json()["status"] == "paused"
-        await asyncio.sleep(1.5)
+        await campaign.until(lambda: _no_call_under_way(campaign, mailing))
         at_pause = len(await campaign.sandbox.ledger())
         await asyncio.sleep(0.7)
         assert len(await campaign.sandbox.ledger()) == at_pause < 400
         waiting = [message for message in await campaign.messages(mailing) if message["status"] == "pending"]
         assert {message["waiting_for"]["reason"] for message in waiting} == {"pause"}
+        await campaign.api.patch("/gateway/", json={"rate": 0})
         await campaign.api.post(f"/mailings/{mailing}/resume")
         assert await campaign.finished(mailing) == {"planned": 400, "sent": 400}
     assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
@@ -143,7 +144,7 @@ async def test_pause_stops_the_calls_resume_goes_on_and_nothing_is_sent_twice(ca
 async def test_cancel_stops_what_is_unsent_and_leaves_what_was_sent(campaign: Campaign) -> None:
     await campaign.clients(400)
     await campaign.sandbox.behave(latency_s=0.3)
-    async with campaign.working():
+    async with campaign.working(gateway_rate=20):
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=1)
         assert (await campaign.api.post(f"/mailings/{mailing}/cancel")).json()["status"] == "cancelled"
@@ -190,6 +191,10 @@ async def test_a_client_that_opts_out_or_goes_while_its_message_waits_gets_no_ca
     assert [item["id"] for item in await campaign.sandbox.ledger()] == [
         message["id"] for message in await campaign.messages(mailing) if message["client_id"] == clients[2]
     ]
+
+
+async def _no_call_under_way(campaign: Campaign, mailing: int) -> bool:
+    return not (await campaign.counts(mailing)).get("sending")
 
 
 async def _nothing_under_way(campaign: Campaign, mailing: int) -> bool:
