@@ -227,11 +227,11 @@ CREATE DOMAIN reason_code AS text CHECK (VALUE IN (
     'invalid_http',
     -- An attempt whose end was not recorded
     'worker_lost', 'restored', 'recorded_late',
-    -- What the plan, a person or a client decided
+    -- A decision of the plan, a person or a client
     'end_reached', 'no_window', 'timezone_unknown', 'unselected', 'mailing_cancelled', 'mailing_deleted',
     'phone_reached', 'client_opted_out', 'client_deleted', 'stopped_while_sending', 'person_erased',
     'resolved_failed',
-    -- What the database refused
+    -- A refusal of the database
     'not_claimable', 'outcome_not_stored',
     -- Of the circuit breaker alone
     'most_calls_fail',

@@ -42,7 +42,8 @@ def is_safe(address: str) -> bool:
 def is_public(address: str) -> bool:
     """Whether a URL can be followed by paths, and is https or stays in a private network.
 
-    Receipts come to it, and their address is all that proves where they come from: nobody on the way may read it.
+    Receipts come to it, and only their secret address proves where they come from, so it must not be readable in
+    transit.
     """
     if not is_base(address):
         return False

@@ -71,7 +71,7 @@ def edit_conflicts(viewer: Viewer, typed: Mapping[str, str], stored: Mapping[str
 
 
 def errors_of(viewer: Viewer, error: Invalid | Conflict, labels: Mapping[str, str]) -> dict[str, str]:
-    """Map fields to messages, each with its field's label: a summary stands apart from the fields.
+    """Map fields to messages, each with its field's label, because the summary is shown away from the fields.
 
     A conflict without a field is shown at the first one.
     """

@@ -45,7 +45,7 @@ def main() -> None:
             cli()
         finally:
             _flush_output()
-    except BrokenPipeError:  # whoever reads the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         sys.exit(1)
     except ConfigurationError as error:
         for problem in error.problems:

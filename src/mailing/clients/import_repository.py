@@ -28,7 +28,8 @@ _STAGE = text("""
 _STAGE_MOVED = text("CREATE TEMPORARY TABLE moved_client (id bigint) ON COMMIT DROP")
 # An erasure that starts now waits for the import, and the import waits for an erasure in progress, so none is missed.
 _WAIT_FOR_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
-# Opt-outs of phones without a client: nobody may create such a client meanwhile. A long import is not waited for.
+# Opt-outs of phones without a client: no other transaction may create such a client meanwhile. It does not wait for a
+# long import.
 _LOCK_CLIENTS = text("SELECT set_config('lock_timeout', '10s', true), lock_for_suppression()")
 _RESET_LOCK_TIMEOUT = text("SET LOCAL lock_timeout TO DEFAULT")
 # Without any erasure no phone is hashed; otherwise 5 s for 1,000,000 rows.

@@ -53,7 +53,8 @@ async def defer(
 
 # A queued duplicate makes a job unnecessary. It is looked up for each job, which keeps the common case out of the
 # server's error log. In the order given, so that two sessions enqueueing the same jobs in the same order cannot
-# deadlock. cardinality: nobody needs the ids, and asyncpg would ask each connection what a bigint[] is, in 10 ms.
+# deadlock. cardinality, because the ids are not needed and asyncpg would look up the type bigint[] on each connection,
+# in 10 ms.
 _DEFER = text("""
     SELECT cardinality(procrastinate_defer_jobs_v1(ARRAY(
         SELECT ROW(w.queue, w.task, w.priority, NULL, w.queueing_lock, w.args, w.at)::procrastinate_job_to_defer_v1

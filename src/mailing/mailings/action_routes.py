@@ -29,7 +29,7 @@ Edited = Annotated[
 ]
 
 
-# An action is answered with what it changed, and refused where the state forbids it.
+# An action's answer includes what it changed; it is refused if the state forbids it.
 post_action = partial(post, status_code=200, responses=documented(409))
 
 

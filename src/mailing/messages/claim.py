@@ -86,7 +86,7 @@ async def claim(
     return claimed
 
 
-# pending → cancelled (or unknown): due, and its client is gone or has opted out. No statement leaves such a message
+# pending → cancelled (or unknown): due, and its client was deleted or has opted out. No statement leaves such a message
 # behind (decision 24), and this one does not rely on that. Index: message_due from the low watermark on, then
 # client_pkey.
 _WHY_UNREACHABLE = f"""CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)

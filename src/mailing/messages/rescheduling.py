@@ -35,7 +35,7 @@ _CLOSED_TIMEZONES = text(f"""
 
 
 async def timezones_of_closed(session: AsyncSession, mailing_id: int, count: int) -> list[str | None]:
-    """Return the time zones of pending messages whose window has closed. None stands for a client that is gone."""
+    """Return the time zones of pending messages whose window has closed. None stands for a deleted client."""
     return list((await session.execute(_CLOSED_TIMEZONES, {"mailing_id": mailing_id, "count": count})).scalars())
 
 
@@ -46,9 +46,9 @@ WINDOWS = """
         AS o (timezone, opens_at, closes_at, reason_code, reason_params)
 """
 
-# pending → pending in the next window; → expired (or unknown) without one; → cancelled where the client is gone or has
-# opted out, or where the phone had this mailing from another client's message. A wait for a retry that ends inside the
-# new window is kept. Index: message_due.
+# pending → pending in the next window; → expired (or unknown) without one; → cancelled if the client was deleted or has
+# opted out, or if the phone has had this mailing through another client. A wait for a retry that ends inside the new
+# window is kept. Index: message_due.
 _RESCHEDULE = text(f"""
     WITH closed AS (
         SELECT id, client_id, due_at, wait_reason, maybe_accepted, phone FROM message

@@ -21,11 +21,11 @@ _RESEND_FAILED = """
 
 
 async def resend_failed(session: AsyncSession, mailing_id: int) -> int:
-    """Send failed messages again, except to clients that are gone or have opted out. Return how many."""
+    """Send failed messages again, except to clients that were deleted or have opted out. Return how many."""
     return await execute_long(session, _RESEND_FAILED, mailing_id)
 
 
-# unknown → sent, failed or pending, and an event for each. A pending one may have been accepted all the same: it stays
+# unknown → sent, failed or pending, and an event for each. A pending one may nevertheless have been accepted: it stays
 # ambiguous, and is called again with the same text and phone, unless the phone was erased. Index: the primary key, or
 # message_listed. A million: 85 s.
 _RESOLVE = """
@@ -50,7 +50,7 @@ _RESOLVE_ALL = _RESOLVE.format(rows="m.mailing_id")
 
 
 async def resolve_message(session: AsyncSession, message_id: int, resolution: Resolution, *, by: str) -> bool:
-    """Return False if it is not unknown, or can't be sent again: client gone or opted out, or phone erased."""
+    """Return False if it is not unknown, or can't be sent again: client deleted or opted out, or phone erased."""
     return await _resolve(session, _RESOLVE_ONE, message_id, resolution, by) > 0
 
 

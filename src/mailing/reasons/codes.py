@@ -74,12 +74,12 @@ class ReasonCode(WordedCode):
     answer_broke_off = "answer_broke_off", _("the answer broke off or is not valid HTTP")
     invalid_http = "invalid_http", _("the answer is not valid HTTP")
 
-    # An attempt that nobody saw the end of
+    # An attempt whose end was not recorded
     worker_lost = "worker_lost", _("the worker was lost during the call")
     restored = "restored", _("the database was restored from a backup; a call made after it may have arrived")
     recorded_late = "recorded_late", _("accepted, recorded only after its lease was lost and the message claimed again")
 
-    # What the plan, a person or a client decided
+    # A decision of the plan, a person or a client
     end_reached = "end_reached", _("the mailing's end was reached")
     no_window = "no_window", _("no time within {start}-{end} in {timezone} is left before the mailing's end")
     timezone_unknown = "timezone_unknown", _("the local hours of {timezone} are not known")
@@ -96,7 +96,7 @@ class ReasonCode(WordedCode):
     person_erased = "person_erased", _("the person was erased; an attempt may have arrived")
     resolved_failed = "resolved_failed", _("resolved as not delivered")
 
-    # What the database refused
+    # A refusal of the database
     not_claimable = "not_claimable", _("it could not be claimed: {error}")
     outcome_not_stored = "outcome_not_stored", _("it was called, and the outcome could not be stored")
 

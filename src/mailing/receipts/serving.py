@@ -1,4 +1,4 @@
-"""The API process's part: it takes receipts and replies while it runs, if its provider sends any."""
+"""Handle receipts and replies in the API process, if its provider sends any."""
 
 import asyncio
 from collections.abc import AsyncIterator

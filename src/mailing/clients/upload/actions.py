@@ -39,7 +39,7 @@ ReadChunk = Callable[[int], Awaitable[bytes]]  # the next bytes of a file, at mo
 async def ensure_importable(read: ReadChunk, *, size: int) -> None:
     """Raise Invalid for a file without importable rows.
 
-    This comes before the transaction of `save_upload`, because the database ends a transaction that stands idle.
+    This comes before the transaction of `save_upload`, because the database ends an idle transaction.
     """
     if size > MAX_FILE_BYTES:
         raise Invalid(too_large())

@@ -66,7 +66,7 @@ class Server:
     def bring_up(self) -> bool:
         """Start the server unless it runs. Return whether it was running already.
 
-        The remains of a killed process may be in the way for a while: a server half started, a backend in a query.
+        What a killed process left behind may block the start for a while: a server half started, a backend in a query.
         """
         self.cluster.initialise()
         give_up = time.monotonic() + LINGER_S
