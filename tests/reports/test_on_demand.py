@@ -74,6 +74,14 @@ async def test_a_failure_is_told_and_the_next_command_need_not_wait(reports: Rep
     assert exit_code(await send_report(db.sessions, reports.settings, YESTERDAY, now=NOW)) == 0
 
 
+async def test_a_report_that_some_recipients_got_is_not_called_unsent(reports: Reports, db: Database) -> None:
+    reports.office.recipient_answers = ["250 OK", "451 later"]
+    chosen = replace(reports.settings, report_to="ops@example.org,slow@example.org")
+    sent = await send_report(db.sessions, chosen, YESTERDAY, now=NOW)
+    assert describe(sent) == "The report of 2024-01-09 was sent to 1 recipient, but not to slow@example.org: 451 later."
+    assert exit_code(sent) == 1
+
+
 async def test_a_report_that_another_process_is_sending_is_left_alone(reports: Reports, db: Database) -> None:
     async def meanwhile() -> None:
         answers.append(await send_report(db.sessions, reports.settings, YESTERDAY, now=NOW))

@@ -12,7 +12,7 @@ from mailing.reports import planning, repository, smtp
 from mailing.reports.jobs import Attempted, loop_time, send_claimed
 from mailing.reports.render import Rendered, render
 from mailing.reports.repository import LEASE
-from mailing.reports.smtp import Accepted
+from mailing.reports.smtp import Accepted, PartlyAccepted
 from mailing.reports.translations import Words, words_in
 from mailing.settings import Settings
 
@@ -74,7 +74,7 @@ async def send_report(sessions: Sessions, settings: Settings, day: date, *, now:
 
 def describe(answer: SendResult) -> str:
     match answer:
-        case Attempted(claim, Accepted(delivered, reason)):
+        case Attempted(claim, Accepted(delivered, reason) | PartlyAccepted(delivered, reason)):
             number = len(delivered)
             to = f"{number} recipient{'' if number == 1 else 's'}" + (f", but not to {reason}" if reason else "")
             return f"The report of {claim.day} was sent to {to}."
