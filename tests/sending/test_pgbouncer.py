@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,13 +10,14 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import asyncpg
+import psycopg
 import pytest
 from msgspec.structs import replace
 
 from mailing.process.ports import free_port
 from support.api import running_api
 from support.campaign import Campaign, working
-from support.database import open_database
+from support.database import Database, open_database
 from support.processes import is_listening, running, until
 from support.roles import NAMES, PASSWORD, url_as
 
@@ -50,6 +52,7 @@ auth_type = trust
 auth_file = {readable}/users
 pool_mode = transaction
 default_pool_size = 4
+admin_users = mailing_api
 max_client_conn = 100
 """)
     user = "postgres" if os.geteuid() == 0 else None
@@ -84,7 +87,20 @@ async def test_a_campaign_runs_through_it_and_each_message_is_sent_once(
     assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * 20
 
 
-async def test_a_role_without_the_settings_is_refused_with_the_statements_that_it_needs(pooled: str) -> None:
+async def test_a_role_without_the_settings_is_refused_and_served_after_what_it_is_told_to_do(
+    pooled: str, db: Database
+) -> None:
+    """PgBouncer remembers the TimeZone of its servers, and sets it for each client, until it has connected anew."""
+    name = await db.value("SELECT current_database()")
+    await db.run(f"ALTER DATABASE {name} SET TimeZone = 'Asia/Tokyo'")
     async with open_database(url_as("mailing_worker", pooled)) as worker:
-        with pytest.raises(asyncpg.PostgresError, match="ALTER ROLE mailing_worker SET"):
+        with pytest.raises(asyncpg.PostgresError, match="Then RECONNECT") as refused:
             await worker.value("SELECT 1")
+        statements = re.findall(r"ALTER ROLE mailing_worker (SET [^;]+);", str(refused.value))
+        assert len(statements) == len(SETTINGS)
+        for each in statements:
+            await db.run(f"ALTER ROLE mailing_worker IN DATABASE {name} {each}")
+        console = url_as("mailing_api", pooled).replace(name, "pgbouncer").partition("?")[0]
+        with psycopg.connect(console, autocommit=True) as administrator:
+            administrator.execute("RECONNECT")
+        assert await worker.value("SELECT 1") == 1

@@ -82,7 +82,8 @@ def _requirements(limit_s: float) -> str:
                 pg_catalog.format(' ALTER ROLE %I SET synchronous_commit = ''on'';', current_user));
         END IF;
         IF needed IS NOT NULL THEN
-            RAISE EXCEPTION 'behind PgBouncer the role itself needs settings: %', needed USING ERRCODE = 'F0000';
+            RAISE EXCEPTION 'behind PgBouncer the role itself needs settings: % Then RECONNECT on PgBouncer''s console',
+                needed USING ERRCODE = 'F0000';
         END IF;
     END $$"""  # noqa: S608 - constants of this module
 
