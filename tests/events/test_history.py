@@ -7,8 +7,12 @@ from functools import partial
 
 import pytest
 
+from mailing.database.clock import database_now
+from mailing.database.engine import transaction
 from mailing.events.history import HISTORIES, HistoryCursor, Subject, history
+from mailing.messages.rescheduling import SendWindow, reschedule_closed
 from mailing.messages.states import MessageStatus
+from mailing.reasons.codes import Reason, ReasonCode
 from support import ROOT
 from support.answers import Json, bad_fields, json_of
 from support.api import Api
@@ -45,6 +49,17 @@ async def test_a_client_s_story_tells_who_changed_what_but_no_phone(api: Api) ->
     }
     assert "79161234567" not in json.dumps(found)
     assert "79037654321" not in json.dumps(found)
+
+
+async def test_a_move_stands_before_the_expiry_that_it_causes(api: Api, db: Database) -> None:
+    """Also where the settle job had begun before it, and waited for it."""
+    mailing_id, _ = await db.add_audience(["pending"])
+    never = SendWindow("Asia/Omsk", None, None, Reason(ReasonCode.no_window))
+    async with transaction(db.sessions) as settling:
+        await database_now(settling)
+        await api.patch("/clients/1/", json={"timezone": "Asia/Omsk"})
+        assert await reschedule_closed(settling, mailing_id, 1, [never]) == 1
+    assert kinds(await events_of(api, client_id=1))[-2:] == ["client.changed", "message.expired"]
 
 
 async def test_an_import_stands_in_the_story_of_each_client_that_it_made_or_changed(api: Api) -> None:

@@ -48,7 +48,8 @@ WINDOWS = """
 
 # pending → pending in the next window; → expired (or unknown) without one; → cancelled if the client was deleted or has
 # opted out, or if the phone has had this mailing through another client. A wait for a retry that ends inside the new
-# window is kept. Index: message_due.
+# window is kept. An end has the clock's time, because its transaction may have begun before the change that caused it.
+# Index: message_due.
 _RESCHEDULE = text(f"""
     WITH closed AS (
         SELECT id, client_id, due_at, wait_reason, maybe_accepted, phone FROM message
@@ -72,7 +73,7 @@ _RESCHEDULE = text(f"""
         closes_at = coalesce(d.closes_at, m.closes_at),
         wait_reason = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.wait_reason
                        WHEN d.opens_at > now() THEN 'window' END,
-        finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
+        finished_at = CASE WHEN d.next <> 'pending' THEN clock_timestamp() END,
         reason_code = CASE d.next WHEN 'pending' THEN m.reason_code
                           WHEN 'expired' THEN d.reason_code ELSE d.cancelled END,
         reason_params = CASE d.next WHEN 'pending' THEN m.reason_params WHEN 'expired' THEN d.reason_params END
