@@ -76,6 +76,22 @@ async def test_a_message_says_what_became_of_it(
     assert said in words(await viewer.get(f"/admin/messages/{ids[number]}"))
 
 
+@pytest.mark.parametrize(
+    ("code", "params", "said"),
+    [
+        ("provider_code", '{"error": "HTTP 200"}', "no clear answer the provider answered HTTP 200 · 12 ms"),
+        ("provider_code", '{"error": "7"}', "no clear answer the provider answered 7 · HTTP 200 · 12 ms"),
+        ("http_status", '{"http_status": 200}', "no clear answer HTTP 200 · 12 ms"),
+    ],
+)
+async def test_a_call_names_its_http_status_once(
+    viewer: Browser, db: Database, ids: Sequence[int], code: str, params: str, said: str
+) -> None:
+    await db.add_attempt(ids[0], "ambiguous")
+    await db.run("UPDATE attempt SET reason_code = :code, reason_params = CAST(:p AS jsonb)", code=code, p=params)
+    assert said in words(await viewer.get(f"/admin/messages/{ids[0]}"))
+
+
 async def test_messages_are_filtered_by_delivery(viewer: Browser, mailing_id: int, ids: Sequence[int]) -> None:
     path = f"/admin/mailings/{mailing_id}/messages"
     listed = {

@@ -22,7 +22,7 @@ from mailing.admin.viewer import Viewer, encode_address, local_path, viewer_of
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
 from mailing.observability.masking import mask_addresses
 from mailing.reasons.refusals import RefusedField
-from mailing.reasons.words import names_http_status, words_of
+from mailing.reasons.words import words_of
 from mailing.translations import LANGUAGES, translations
 from mailing.web.problems import problem_of
 from mailing.web.state import AnyConnection, AnyRequest
@@ -174,7 +174,6 @@ def _environment(language_code: str) -> Environment:
     environment.filters["percent"] = partial(language.percent, language=language_code)
     environment.filters["day"] = partial(language.day, language=language_code)
     environment.filters["words"] = partial(words_of, language=language_code)
-    environment.tests["naming_http_status"] = names_http_status
     environment.filters["masked"] = mask_addresses
     environment.filters["duration"] = partial(language.duration, language=language_code)
     environment.globals.update(LANGUAGES=LANGUAGES, Role=Role, new_form_key=new_form_key)

@@ -4,10 +4,6 @@ from mailing.reasons.codes import Fact, Reason, ReasonCode
 from mailing.translations import translations
 
 
-def names_http_status(code: str | None) -> bool:
-    return code is not None and "{http_status}" in ReasonCode(code).english
-
-
 class _Params(dict[str, Fact]):
     """A missing parameter is shown as a gap instead of failing the page."""
 
