@@ -8,16 +8,16 @@ exits 0 if every worker of this user on this host makes progress, 1 if one does 
 module loads nothing else. The file contains the host's monotonic clock, which all its processes share.
 """
 
+import fcntl
 import logging
 import os
-import re
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 MAX_SILENCE_S: Final = 60.0  # longer than a stuck worker takes to end itself: only one that cannot gets here
 
@@ -60,6 +60,7 @@ def _created(path: Path) -> int:
     """Replace any older file: in a restarted container, the last worker had the same process id."""
     path.unlink(missing_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    fcntl.flock(file, fcntl.LOCK_EX)
     _write(file)
     return file
 
@@ -68,20 +69,23 @@ def _write(file: int) -> None:
     os.pwrite(file, f"{time.monotonic():20.3f}\n".encode(), 0)
 
 
-def _is_live(path: Path) -> bool:
-    """Whether the file belongs to this user and its worker still runs: a killed worker leaves its file behind."""
-    number = re.search(r"\d+", path.name)
-    with suppress(OSError):
-        os.kill(int(number[0]) if number else 0, 0)
-        return path.stat().st_uid == os.geteuid()
+def _is_locked(file: TextIO) -> bool:
+    """Whether the file's worker still runs: a killed one leaves its file behind, and any process may get its number."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     return False
 
 
 def _silences_s() -> Iterator[float]:
     for path in Path(tempfile.gettempdir()).glob("mailing-worker-*.heartbeat"):
         with suppress(FileNotFoundError, ValueError):  # its worker is just ending, or beginning
-            if _is_live(path):
-                yield time.monotonic() - float(path.read_text(encoding="ascii"))
+            if path.stat().st_uid != os.geteuid():
+                continue
+            with path.open(encoding="ascii") as file:
+                if _is_locked(file):
+                    yield time.monotonic() - float(file.read())
 
 
 if __name__ == "__main__":
