@@ -80,6 +80,16 @@ async def test_an_address_that_takes_a_form_only_leads_to_the_page_above_it(app:
         assert answer.status_code == (404 if "999999" in path else 200), path
 
 
+async def test_the_title_of_a_refused_form_says_so(admin: Browser) -> None:
+    """A reader of the screen hears the title first."""
+    forms = ("mailings/new", "clients/new", "clients", "clients/upload", "gateway/rate", "users", "keys")
+    for path in (*forms, "account/password"):
+        refused = await admin.post(f"/admin/{path}", data={"rate": "abc", "begins": "abc"})
+        assert refused.status_code == 400, path
+        assert "<title>Error: " in refused.text, path
+    assert "<title>New mailing" in (await admin.get("/admin/mailings/new")).text
+
+
 async def test_a_language_is_changed_beside_a_refused_form(admin: Browser) -> None:
     refused = await admin.post("/admin/gateway/rate", data={"rate": "abc"})
     [here] = re.findall('name="next" value="([^"]*)"', refused.text)

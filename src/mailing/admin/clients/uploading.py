@@ -89,7 +89,7 @@ async def _upload_page(request: AnyRequest, session: Session, *, error: str, sta
         request,
         "clients/upload.html",
         status=status,
-        error=error,
+        errors={"file": error} if error else None,
         uploads=await repository.newest_uploads(session, count=MAX_UPLOADS, actor=str(request.user)),
         columns=COLUMNS,
         megabytes=MAX_FILE_BYTES // 10**6,
