@@ -97,12 +97,8 @@ class ApiCaller:
 
     async def reaches(self, mailing_id: int, **least: int) -> None:
         """Wait until each of these counts is at least so high."""
-
-        async def holds() -> bool:
-            counts = await self.counts(mailing_id)
-            return all(counts.get(name, 0) >= count for name, count in least.items())
-
-        await self.until(holds)
+        enough = " AND ".join(f"{name} >= {count}" for name, count in least.items())
+        await self.until_found(f"SELECT 1 FROM mailing_counts WHERE mailing_id = :id AND {enough}", id=mailing_id)
 
     async def shows(self, mailing_id: int, **counts: int) -> None:
         """Wait until these are the counts that are not zero."""
