@@ -1,5 +1,6 @@
 """Reports to a mail server in this process, and rows that they count."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,18 +58,19 @@ class Rows:
         status: str,
         number: int = 1,
         *,
-        at: datetime | None = None,
+        at: datetime | Sequence[datetime] | None = None,
         reason: ReasonCode | None = None,
         code: int = 0,
     ) -> None:
-        """`at` is when they ended; None for those that have not."""
+        """`at` is when they ended, all of them or each; None for those that have not."""
         sql = """
             INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, maybe_accepted, due_at,
                 closes_at, lease_until, phone, finished_at, reason_code, reason_params)
-            SELECT :mailing_id, client_id, :status, 1, 1, :status = 'unknown', :due, :due,
-                   CASE :status WHEN 'sending' THEN CAST(:due AS timestamptz) END, '79161234567', :at, :reason,
+            SELECT :mailing_id, CAST(:clients AS bigint) + n, :status, 1, 1, :status = 'unknown', :due, :due,
+                   CASE :status WHEN 'sending' THEN CAST(:due AS timestamptz) END, '79161234567', at, :reason,
                    jsonb_build_object('code', CAST(:code AS bigint))
-            FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS client_id"""
-        first, self._clients = self._clients + 1, self._clients + number
-        row = {"mailing_id": mailing_id, "status": status, "due": CREATED, "at": at, "reason": reason, "code": code}
-        await self._db.run(sql, **row, first=first, last=self._clients)
+            FROM unnest(CAST(:times AS timestamptz[])) WITH ORDINALITY AS ended (at, n)"""
+        times = at if isinstance(at, Sequence) else [at] * number
+        row = {"mailing_id": mailing_id, "status": status, "due": CREATED, "reason": reason, "code": code}
+        await self._db.run(sql, **row, times=times, clients=self._clients)
+        self._clients += len(times)
