@@ -23,6 +23,7 @@ from support.asgi import served
 from support.database import Database
 from support.database_copies import DatabaseCopy, kept_connections
 from support.failover import Pair, prepared, running_pair
+from support.identity_provider import running_provider
 from support.logs import log_plainly
 from support.postgres import URL, Cluster
 
@@ -183,8 +184,6 @@ async def chromium(_started_chromium: "Browser") -> AsyncIterator["Browser"]:
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
-    from support.identity_provider import running_provider  # noqa: PLC0415 - loads a whole provider
-
     with running_provider() as issuer:
         yield issuer
 

@@ -8,22 +8,23 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 from msgspec.structs import replace
-from oidc_provider_mock import User, run_server_in_thread
 
 from mailing.access.id_token import OidcClient
 from mailing.access.roles import Role
 from mailing.settings import Settings
 
 BACK = "http://test/admin/sign-in/oidc/back"
-CLARA = User(sub="7", claims={"preferred_username": "clara", "groups": ["office"]})
 
 
 @contextmanager
 def running_provider() -> Iterator[str]:
     """Its issuer."""
+    from oidc_provider_mock import User, run_server_in_thread  # noqa: PLC0415 - loads a whole provider
+
+    clara = User(sub="7", claims={"preferred_username": "clara", "groups": ["office"]})
     with (
         mock.patch.dict(os.environ, {"AUTHLIB_INSECURE_TRANSPORT": "1"}),  # it speaks plain http here
-        run_server_in_thread(require_nonce=True, user_claims=[CLARA]) as server,
+        run_server_in_thread(require_nonce=True, user_claims=[clara]) as server,
     ):
         # one address: of two that are tried at once an older Python leaves the slower one's socket open
         yield f"http://127.0.0.1:{server.server_port}"
