@@ -16,11 +16,11 @@ from mailing.database.engine import transaction
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.messages.cancellation import pending_of_mailing
 from mailing.messages.locks import lock_for_plan
-from mailing.messages.planning import Audience, ClientSlice, next_slice, plan_slice
+from mailing.messages.planning import Audience, ClientSlice, cancel_unselected, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
-from support.database import PLAN_LOCK_WAITS, Database
+from support.database import LOCK_WAITS, PLAN_LOCK_WAITS, Database
 
 AUDIENCE = Audience([], [], 1_000)
 MESSAGE = "SELECT status, closes_at = '-infinity' AS void, closes_at > now() AS open FROM message"
@@ -166,3 +166,27 @@ async def test_a_change_that_holds_the_counters_does_not_wait_for_an_act_on_the_
             await change.execute(text("SET LOCAL lock_timeout = '20s'"))
             await CHANGES[kind](change, client_id)
         await pending_of_mailing(act, mailing_id)
+
+
+async def test_messages_that_an_edit_unselects_are_locked_by_id_as_imports_lock_them(
+    db: Database, mailing_id: int
+) -> None:
+    """Two transactions that lock the same messages in another order would wait for each other."""
+    clients = await db.add_clients(20)
+    first, *others = await db.add_messages(mailing_id, ["pending"] * 20, first_client=clients[0])
+    await db.run("UPDATE client SET updated_at = now() WHERE id = :id", id=clients[0])  # stored behind the others now
+
+    async def cancel() -> None:
+        async with transaction(db.sessions) as session:
+            for join in ("nestloop", "mergejoin"):  # so that clients are read as they are stored
+                await session.execute(text(f"SET LOCAL enable_{join} = off"))
+            await cancel_unselected(session, mailing_id, Audience(["vip"], [], max(clients)), after=0, count=100)
+
+    async with transaction(db.sessions) as import_:
+        await import_.execute(text("SELECT FROM message WHERE id = :id FOR UPDATE"), {"id": first})
+        cancelling = asyncio.create_task(cancel())
+        await db.comes(LOCK_WAITS, 1)
+        free = await db.run("SELECT id FROM message WHERE status = 'pending' ORDER BY id FOR UPDATE SKIP LOCKED")
+        assert [message.id for message in free] == others
+    await cancelling
+    assert await db.value("SELECT count(*) FROM message WHERE status = 'cancelled'") == 20
