@@ -1,13 +1,24 @@
 import asyncio
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.util import await_only
 
 from mailing.access import lockout, passwords, users
-from mailing.access.authentication import BrowserInfo, Identity, sign_in, sign_in_as, sign_out, sign_out_everywhere
+from mailing.access.authentication import (
+    BrowserInfo,
+    Identity,
+    change_password,
+    sign_in,
+    sign_in_as,
+    sign_out,
+    sign_out_everywhere,
+)
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.errors import TooMany, Unauthorized
-from support.database import Database
+from support.database import LOCK_WAITS, Database
+from support.processes import until
 from support.users import PASSWORD, PASSWORD_HASH, made, who
 
 HERE = BrowserInfo("192.0.2.1", "a browser")
@@ -47,8 +58,8 @@ async def test_a_name_and_its_password_open_a_session(db: Database) -> None:
     await db.run("DELETE FROM event")  # of making the user
     token = await sign_in(db.sessions, "Anna", PASSWORD, browser=HERE)
     assert await who(db, token) == User(anna, "anna", Role.ADMIN)
-    [event] = await db.run("SELECT kind, actor, detail FROM event")
-    assert tuple(event) == ("user.signed_in", f"user {anna} (anna)", {"address": "192.0.2.1"})
+    [signed_in] = await db.run("SELECT kind, actor, detail FROM event")
+    assert tuple(signed_in) == ("user.signed_in", f"user {anna} (anna)", {"address": "192.0.2.1"})
 
 
 @pytest.mark.parametrize("name", ["boris", "", "anna\x00", "\udce9", "a" * 10_000])
@@ -147,8 +158,39 @@ async def test_what_is_a_day_old_is_forgotten(db: Database) -> None:
 async def test_an_admin_unlocks_an_account_with_a_new_password(db: Database) -> None:
     anna = await made(db)
     await fail_until_locked(db)
-    await db.commit(users.set_password, anna, "entirely new words", name="anna", by="tests")
-    assert await attempt(db, "anna", "entirely new words") == "in"
+    await db.commit(users.set_password, anna, password_hash=PASSWORD_HASH, by="tests")
+    assert await attempt(db, "anna", PASSWORD) == "in"
+
+
+@pytest.mark.parametrize("way", ["sign in", "change the password"])
+async def test_a_password_that_an_admin_sets_meanwhile_ends_what_the_old_one_opens(db: Database, way: str) -> None:
+    anna = await made(db)
+    others = f"{PASSWORD_HASH}x"
+    resets: list[asyncio.Task[None]] = []
+
+    async def is_reset_or_waits() -> bool:
+        return resets[0].done() or await db.value(LOCK_WAITS) == 1
+
+    def reset(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        """Begin it when the old password is verified, and before that has an effect."""
+        if not resets and ("UPDATE user_account" in statement or "INSERT INTO user_session" in statement):
+            setting = db.commit(users.set_password, anna, password_hash=others, by="tests")
+            resets.append(asyncio.ensure_future(setting))
+            await_only(until(is_reset_or_waits))
+
+    listener = (db.engine.sync_engine, "before_cursor_execute", reset)
+    event.listen(*listener)
+    try:
+        if way == "sign in":
+            token = await sign_in(db.sessions, "anna", PASSWORD, browser=HERE)
+        else:
+            user = User(anna, "anna", Role.ADMIN)
+            token = await change_password(db.sessions, user, PASSWORD, new="entirely new words", browser=HERE)
+        await resets[0]
+    finally:
+        event.remove(*listener)
+    assert await who(db, token) is None
+    assert await db.value("SELECT password_hash FROM user_account") == others
 
 
 async def test_signing_out_ends_one_session_or_all(db: Database) -> None:

@@ -4,6 +4,9 @@ A failure reveals nothing: a wrong name, a wrong password, a disabled user and a
 same message after the same time, and an unknown name is locked like a known one.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from msgspec import Struct
 from msgspec.structs import asdict
 from sqlalchemy import text
@@ -12,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import events
 from mailing.access import lockout, users
 from mailing.access import sessions as signed
-from mailing.access.passwords import matches
+from mailing.access.passwords import hash_password, matches
 from mailing.access.roles import Role
 from mailing.access.sessions import User, actor
 from mailing.database.engine import Sessions, transaction
@@ -57,9 +60,10 @@ _FIND = text("""
     WHERE lower(name) = lower(:name) AND issuer IS NULL AND password_hash IS NOT NULL AND disabled_at IS NULL
 """)
 
-# Another transaction may change the password or disable the user while the password is verified.
+# Another transaction may change the password or disable the user while the password is verified, or wait for this one.
 _STILL_VALID = text("""
-    SELECT id FROM user_account WHERE id = :id AND password_hash = :password_hash AND disabled_at IS NULL FOR SHARE
+    SELECT id FROM user_account WHERE id = :id AND password_hash = :password_hash AND disabled_at IS NULL
+    FOR NO KEY UPDATE
 """)
 
 # By user_account_subject. Name and role are updated from the provider at each sign-in.
@@ -74,9 +78,8 @@ async def sign_in(sessions: Sessions, name: str, password: str, *, browser: Brow
     """Return the token of a new session. Raise Unauthorized, or TooMany while locked out."""
     async with transaction(sessions) as session:
         known = await _find(session, name)
-    known = await _verify(sessions, known, name, password=password, browser=browser)
-    async with transaction(sessions) as session:
-        return await _open_session(session, known.id, known.name, browser)
+    async with _verified(sessions, known, name, password=password, browser=browser) as (session, user):
+        return await _open_session(session, user.id, user.name, browser)
 
 
 async def change_password(sessions: Sessions, user: User, old: str, *, new: str, browser: BrowserInfo) -> str:
@@ -85,16 +88,20 @@ async def change_password(sessions: Sessions, user: User, old: str, *, new: str,
         known = await _find(session, user.name)
     if known is None or known.id != user.id:
         raise Conflict("This user signs in through the identity provider. Change the password there.")
-    known = await _verify(sessions, known, user.name, password=old, browser=browser)
-    async with transaction(sessions) as session:
-        await users.set_password(session, user.id, new, name=user.name, by=str(user))
+    password_hash = await hash_password(new, names=[user.name])
+    async with _verified(sessions, known, user.name, password=old, browser=browser) as (session, _):
+        await users.set_password(session, user.id, password_hash=password_hash, by=str(user))
         return await signed.open_session(session, user.id, address=browser.address, agent=browser.agent)
 
 
-async def _verify(
+@asynccontextmanager
+async def _verified(
     sessions: Sessions, known: _Credentials | None, name: str, *, password: str, browser: BrowserInfo
-) -> _Credentials:
-    """Verify the password without holding a connection meanwhile."""
+) -> AsyncIterator[tuple[AsyncSession, _Credentials]]:
+    """Verify the password without holding a connection meanwhile. Raise Unauthorized if it is wrong.
+
+    The block runs in the transaction that has found the password still valid: no other changes it before the commit.
+    """
     account = str(known.id) if known else f"nobody {name.casefold()}"
     async with transaction(sessions) as session:
         locks = await lockout.count_try(session, account, address=browser.address)
@@ -102,7 +109,8 @@ async def _verify(
     async with transaction(sessions) as session:
         if known and right and (await session.execute(_STILL_VALID, asdict(known))).first():
             await lockout.clear_failures(session, account, address=browser.address)
-            return known
+            yield session, known
+            return
         await _record_failure(session, known, browser, locks=locks)
     raise Unauthorized("The name or the password is wrong.")
 

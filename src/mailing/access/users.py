@@ -76,7 +76,7 @@ _ADMINS = text("""
 async def create(session: AsyncSession, name: str, *, role: Role, password: str, by: str) -> int:
     """Return the id. Raise Invalid for a malformed name or weak password, Conflict for a name in use.
 
-    Hashes the password first, as `set_password`.
+    Hashes the password before its first statement.
     """
     name = name.strip()
     if problems := api_keys.name_problems(name):
@@ -122,13 +122,12 @@ async def by_name(session: AsyncSession, name: str) -> Account:
     return _found(await session.execute(_BY_NAME, {"name": name}), "of this name")
 
 
-async def set_password(session: AsyncSession, user_id: int, password: str, *, name: str, by: str) -> None:
-    """Set the password of the user of this name, end all sessions of the user and any lockout.
+async def set_password(session: AsyncSession, user_id: int, *, password_hash: str, by: str) -> None:
+    """Set the password, end all sessions of the user and any lockout.
 
-    The transaction begins when the password is hashed: pass a session that has not been used.
+    Call `hash_password` before the transaction begins: many may be waiting for their hash.
     """
-    values = {"id": user_id, "hash": await hash_password(password, names=[name])}
-    if (await session.execute(_SET_PASSWORD, values)).first() is None:
+    if (await session.execute(_SET_PASSWORD, {"id": user_id, "hash": password_hash})).first() is None:
         await by_id(session, user_id)
         raise Conflict("This user signs in through the identity provider. Change the password there.")
     await sessions.close_all(session, user_id)

@@ -7,6 +7,7 @@ from litestar import Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys, users
+from mailing.access.passwords import hash_password
 from mailing.access.roles import Role
 from mailing.access.users import Account, KeyCounts
 from mailing.admin.forms import form, post_form
@@ -71,8 +72,9 @@ async def set_password(
     async with transaction(state.sessions) as session:
         user = await users.by_id(session, user_id)
     try:
+        password_hash = await hash_password(password, names=[user.name])
         async with transaction(state.sessions) as session:
-            await users.set_password(session, user_id, password, name=user.name, by=caller)
+            await users.set_password(session, user_id, password_hash=password_hash, by=caller)
     except (Invalid, Conflict) as error:
         errors = errors_of(viewer, error, {"password": viewer.gettext("New password")})
         return await _refused(request, viewer, user_id, errors)
