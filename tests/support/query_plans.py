@@ -81,8 +81,16 @@ async def scans(engine: AsyncEngine, call: Call, *, analyse: bool = True) -> lis
 
 
 async def buffers(engine: AsyncEngine, call: Call) -> int:
-    """Count the pages of tables and indexes that are read, without those of triggers."""
-    return sum(blocks(plan) for plan in await plans(engine, call))
+    """Count the pages of tables and indexes that are read to find the rows.
+
+    How many more an UPDATE touches depends on the room in the row's own page.
+    """
+    return sum(blocks(_source(plan)) for plan in await plans(engine, call))
+
+
+def _source(plan: Plan) -> Plan:
+    changes = plan["Node Type"] == "ModifyTable"
+    return next(child for child in plan["Plans"] if child["Parent Relationship"] == "Outer") if changes else plan
 
 
 async def explained_prepared(session: AsyncSession, statement: str, values: Sequence[object]) -> Plan:
