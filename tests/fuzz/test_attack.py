@@ -4,7 +4,7 @@ from msgspec.structs import replace
 from mailing.settings import Settings
 from support.roles import url_as
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # ten seconds of work; the rest is patience
+pytestmark = pytest.mark.slow
 
 
 def test_no_case_of_a_short_fuzz_run_contradicts_the_documentation(settings: Settings) -> None:
