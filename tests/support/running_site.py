@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -9,17 +10,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from mailing.process.ports import free_port
 from support.processes import MAILING, clean_environment, running, until_ready
 
 PATIENCE_S = 60.0
 
 
 def free_port_with_the_next() -> int:
-    """Return a free port whose successor is free for the sandbox gateway."""
+    """Return a free port whose successor is free for the sandbox gateway.
+
+    Both are below the ports of outgoing connections (Linux: from 32768, macOS: from 49152). One of those may take the
+    successor before the sandbox listens: Linux gives connections the even ones, and `free_port` an odd one.
+    """
     while True:
-        port = free_port()
-        with socket.socket() as next_one, suppress(OSError, OverflowError):
+        port = 20_000 + secrets.randbelow(12_000)
+        with suppress(OSError), socket.socket() as first, socket.socket() as next_one:
+            first.bind(("127.0.0.1", port))
             next_one.bind(("127.0.0.1", port + 1))
             return port
 
