@@ -16,7 +16,7 @@ from mailing.database.engine import create_engine, transaction
 from mailing.database.read_pool import ReadPool
 from mailing.gateway.outcome import Answer, Response
 from mailing.gateway.providers.provider import Call, Outgoing, Provider
-from mailing.gateway.providers.receipt import Receipt, ReceiptRequest, ReceiptState, Reply
+from mailing.gateway.providers.receipt import Forged, Receipt, ReceiptRequest, ReceiptState, Reply
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
 from mailing.receipts.inbox import Inbox
@@ -36,6 +36,7 @@ class _Item(msgspec.Struct):
     code: str | None = None
     at: datetime | None = None
     listed: bool = True
+    signed: bool = True
 
 
 class Talkative(Provider):
@@ -56,6 +57,8 @@ class Talkative(Provider):
             items = msgspec.json.decode(request.body, type=list[_Item])
         except (ValueError, msgspec.DecodeError):
             return None
+        if not all(item.signed for item in items):
+            raise Forged
         return [
             Receipt.of(item.state if item.listed else None, item.code, message_id=item.id, at=item.at) for item in items
         ]

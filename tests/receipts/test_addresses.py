@@ -71,6 +71,14 @@ async def test_the_address_of_one_message_takes_no_receipt_of_another(
     assert receiver.counted() == {"forged": 2, "delivered": 1}
 
 
+async def test_a_receipt_that_the_provider_has_not_signed_is_forged(
+    receiver: ReceiptServer, db: Database, ids: Sequence[int]
+) -> None:
+    assert (await receiver.receipt(ids[0], DELIVERED, signed=False)).status_code == 403
+    assert receiver.counted() == {"forged": 1}
+    assert await db.value("SELECT count(*) FROM receipt") == 0
+
+
 async def test_what_the_provider_before_a_switch_reports_still_counts(
     receiver: ReceiptServer, db: Database, ids: Sequence[int]
 ) -> None:

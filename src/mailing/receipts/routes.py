@@ -17,7 +17,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
 from mailing.errors import TooSlow, Unavailable
 from mailing.gateway.providers.provider import Provider
-from mailing.gateway.providers.receipt import Receipt, ReceiptRequest
+from mailing.gateway.providers.receipt import Forged, Receipt, ReceiptRequest
 from mailing.observability import failures
 from mailing.observability.counters import WorkerCounters
 from mailing.observability.log import get
@@ -107,12 +107,14 @@ class ReceiptHandler:
             return FAILED
 
     async def _receipts(self, scope: HTTPScope, receive: Receive) -> Answer:
-        provider, message_id = self._receipts_address(scope["path"], self._key or await self._read_key())
-        if provider is None:
+        key = self._key or await self._read_key()
+        try:
+            provider, message_id = self._receipts_address(scope["path"], key)
+            request = await _read(scope, receive)
+            receipts = provider.parse_receipts(request) if request else None
+        except Forged:
             self._counters.add(RECEIPTS, "forged")
             return FORBIDDEN
-        request = await _read(scope, receive)
-        receipts = provider.parse_receipts(request) if request else None
         if receipts is None:
             self._counters.add(RECEIPTS, "malformed")
             return MALFORMED
@@ -122,18 +124,15 @@ class ReceiptHandler:
         await self._inbox.put(self._known(receipts, message_id))
         return self._taken[provider.name]
 
-    def _receipts_address(self, path: str, key: bytes) -> tuple[Provider | None, int | None]:
-        """Return the provider of the address, and its message (None for an account's address).
-
-        No provider: we did not make it.
-        """
+    def _receipts_address(self, path: str, key: bytes) -> tuple[Provider, int | None]:
+        """Return the provider of the address, and its message (None for an account's address)."""
         for provider in self._providers:
             message_id = message_of(path, key=key, provider=provider.name)
             if message_id is not None:
                 return provider, message_id
             if provider.receipts_account_wide and is_account_receipts(path, key=key, provider=provider.name):
                 return provider, None
-        return None, None
+        raise Forged
 
     def _known(self, receipts: Sequence[Receipt], message_id: int | None) -> list[Receipt]:
         """Return what can be stored. The address of one message takes no receipt of another."""

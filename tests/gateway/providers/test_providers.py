@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +15,7 @@ from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers import holds_unknown, problems_of, provider_of, reporting_providers
 from mailing.gateway.providers.probe import BIGINT
 from mailing.gateway.providers.provider import Provider
+from mailing.gateway.providers.receipt import Forged
 from mailing.gateway.sandbox import dialects
 from mailing.gateway.sandbox.dialects import dialect_of
 from mailing.reasons.words import words_of
@@ -97,8 +99,9 @@ def test_no_odd_member_raises_and_each_code_fits_the_database(
     assert answer.code is None or answer.code in BIGINT
     assert answer.full_reason is None or words_of(answer.full_reason)
     assert credentials_checked(provider, status, body).outcome in Outcome
-    for receipt in provider.parse_receipts(asked(body=body)) or ():
-        assert receipt.message_id in {None, ID}
+    with suppress(Forged):
+        for receipt in provider.parse_receipts(asked(body=body)) or ():
+            assert receipt.message_id in {None, ID}
     provider.parse_replies(asked(body=body))
 
 
@@ -106,8 +109,9 @@ def test_no_odd_member_raises_and_each_code_fits_the_database(
 @given(query=st.text(max_size=60), body=st.binary(max_size=60))
 def test_no_receipt_and_no_reply_raises(provider: Provider, query: str, body: bytes) -> None:
     request = asked(query=query, body=body)
-    for receipt in provider.parse_receipts(request) or ():
-        assert receipt.code is None or re.fullmatch("[ -~]{1,32}", receipt.code)
+    with suppress(Forged):
+        for receipt in provider.parse_receipts(request) or ():
+            assert receipt.code is None or re.fullmatch("[ -~]{1,32}", receipt.code)
     provider.parse_replies(request)
 
 

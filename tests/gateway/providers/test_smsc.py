@@ -9,7 +9,7 @@ import pytest
 
 from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers.provider import CredentialsCheck
-from mailing.gateway.providers.receipt import Receipt, ReceiptState, Reply
+from mailing.gateway.providers.receipt import Forged, Receipt, ReceiptState, Reply
 from mailing.gateway.providers.smsc import Smsc
 from mailing.settings import Settings
 from support.provider_calls import ID, REFERENCE, asked, classify, credentials_checked, form_of, listed, outgoing
@@ -129,16 +129,21 @@ def test_a_message_not_found_and_a_message_of_another_program_prove_nothing() ->
         signed(1, secret="guessed"),
         signed(1).replace(b"status=1", b"status=2"),
         signed(1).replace(REFERENCE.encode(), b"0123456789-43-0"),
-        signed("one"),
         signed(1).partition(b"&md5")[0],
     ],
 )
-def test_what_is_not_signed_by_the_account_is_refused(body: bytes) -> None:
-    assert SMSC.parse_receipts(asked(body=body)) is None
+def test_what_is_not_signed_by_the_account_is_forged(body: bytes) -> None:
+    with pytest.raises(Forged):
+        SMSC.parse_receipts(asked(body=body))
+
+
+def test_a_status_that_is_no_number_is_malformed() -> None:
+    assert SMSC.parse_receipts(asked(body=signed("one"))) is None
 
 
 def test_nothing_is_signed_with_a_secret_that_is_not_set() -> None:
-    assert Smsc(Settings(gateway_user="shop")).parse_receipts(asked(body=signed(1, secret=""))) is None
+    with pytest.raises(Forged):
+        Smsc(Settings(gateway_user="shop")).parse_receipts(asked(body=signed(1, secret="")))
 
 
 def test_a_reply_is_a_phone_and_a_text() -> None:

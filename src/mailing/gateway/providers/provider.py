@@ -92,7 +92,7 @@ class Provider(ABC):
         return by_account(response)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:  # noqa: B027 - it may send none
-        """Return what the request reports, or None if it is malformed or not signed as it must be."""
+        """Return what the request reports, or None if it is malformed. Raise Forged if its signature is wrong."""
 
     def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
         """Return what phones sent, or None if the request is malformed."""

@@ -20,6 +20,10 @@ class ReceiptState(IntEnum):
     delivered = 3
 
 
+class Forged(Exception):
+    """A request that is not the provider's: we did not make its address, or its signature is wrong or missing."""
+
+
 class Receipt(msgspec.Struct, frozen=True):
     """What a provider reports of one message, made by `of`. `message_id` None: the id is in the address.
 

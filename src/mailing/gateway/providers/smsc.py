@@ -13,7 +13,7 @@ import msgspec
 from mailing.gateway.outcome import Answer, Response
 from mailing.gateway.providers.parsing import Code, by_code, message_of, parsed
 from mailing.gateway.providers.provider import FORM, Call, CredentialsCheck, Outgoing, Provider
-from mailing.gateway.providers.receipt import Receipt, ReceiptRequest, ReceiptState
+from mailing.gateway.providers.receipt import Forged, Receipt, ReceiptRequest, ReceiptState
 from mailing.gateway.providers.verdicts import Verdict, answer, by_account, by_status
 from mailing.settings import Settings
 
@@ -98,7 +98,7 @@ class Smsc(Provider):
         signed = f"{reference}:{fields.get('phone', '')}:{status}:{self._secret}"
         digest = hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest()  # what the provider offers
         if not self._secret or not hmac.compare_digest(fields.get("md5", "").lower().encode(), digest.encode()):
-            return None
+            raise Forged
         if not re.fullmatch(r"-?\d{1,4}", status, re.ASCII):
             return None
         message_id = message_of(reference)
