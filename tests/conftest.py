@@ -19,12 +19,12 @@ _ready = pytest.StashKey[Future[None]]()  # once the server has the template
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """For `-n auto`: four more than there are processors, because many a test waits for other processes.
+    """For `-n auto`: three more than there are processors, because many a test waits for other processes.
 
     A part of the suite is done in less time than two more take to load the API.
     """
     processors = os.cpu_count() or 1
-    return processors + 4 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else processors
+    return processors + 3 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else processors
 
 
 @pytest.hookimpl(wrapper=True)

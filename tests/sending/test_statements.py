@@ -1,8 +1,6 @@
 """Facts about the statements that hold on every machine: how many there are, and which index they use."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 from sqlalchemy import text
@@ -22,6 +20,10 @@ from support.index_entries import IndexEntries
 from support.query_plans import ANALYZE, executed, nodes, parsed, scans, statements, unprepared
 
 BATCH = 500
+ADD_DUE_MESSAGES = """
+    INSERT INTO message (mailing_id, client_id, due_at, closes_at)
+    SELECT g, client.id, now() - client.id * interval '1 ms', now() + interval '1 h'
+    FROM client, generate_series(1, 2) g"""
 
 
 async def test_a_batch_costs_two_statements_and_one_begin_and_commit(campaign: Campaign, db: Database) -> None:
@@ -83,19 +85,17 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
 
 async def test_a_message_writes_nine_index_entries_from_its_plan_to_its_end(campaign: Campaign, db: Database) -> None:
     await campaign.clients(BATCH)
-    entries = IndexEntries(db.sessions, "message", "attempt")
-    await entries.written()
-    await _insert_due_messages(campaign)
-    planned = await entries.written()
-    claims: dict[int, list[ClaimedMessage]] = {}
-    for mailing_id in (1, 2):
-        claims[mailing_id] = await db.commit(claim, mailing_id, BATCH)
-    claimed = await entries.written()
-    for mailing_id, messages in claims.items():
-        async with transaction(db.sessions) as session:
-            accepted = [_accepted(message) for message in messages]
-            await record(session, accepted, mailing_id=mailing_id, revision=1)
-    recorded = await entries.written()
+    mailing_ids = [await db.add_mailing() for _ in range(2)]
+    async with transaction(db.sessions) as session:
+        entries = IndexEntries(session, "message", "attempt")
+        await entries.written()
+        await session.execute(text(ADD_DUE_MESSAGES))
+        planned = await entries.written()
+        claims = [await claim(session, each, BATCH) for each in mailing_ids]
+        claimed = await entries.written()
+        for each, messages in zip(mailing_ids, claims, strict=True):
+            await record(session, [_accepted(message) for message in messages], mailing_id=each, revision=1)
+        recorded = await entries.written()
     assert [written / (2 * BATCH) for written in (planned, claimed, recorded)] == [4, 0, 5]
 
 
@@ -118,47 +118,20 @@ async def _rows_read_by_a_batch(db: Database) -> int:
     """Claimed, looked at again, recorded, and the next one's time asked for."""
     async with transaction(db.sessions) as session:
         await session.execute(text(ANALYZE))
-    before = await _rows_read(db)
-    async with _told(db) as session:
-        claimed = await claim(session, 1, BATCH)
-    async with _told(db) as session:
-        allowed, _ = await still_allowed(session, [message.id for message in claimed])
-    async with _told(db) as session:
-        recorded = await record(session, [_accepted(message) for message in claimed], mailing_id=1, revision=1)
-    async with _told(db) as session:
-        await next_due(session, 1)
+    of_claim, claimed = await db.commit_counting(claim, 1, BATCH)
+    of_look, (allowed, _) = await db.commit_counting(still_allowed, [message.id for message in claimed])
+    accepted = [_accepted(message) for message in claimed]
+    of_record, recorded = await db.commit_counting(record, accepted, mailing_id=1, revision=1)
+    of_next, _ = await db.commit_counting(next_due, 1)
     assert (len(claimed), len(allowed), recorded.moved) == (BATCH, BATCH, BATCH)
-    return await _rows_read(db) - before
-
-
-@asynccontextmanager
-async def _told(db: Database) -> AsyncIterator[AsyncSession]:
-    """Run a transaction whose reads are in PostgreSQL's statistics as soon as it has ended."""
-    async with transaction(db.sessions) as session:
-        yield session
-        await session.execute(text("SELECT pg_stat_force_next_flush()"))
-
-
-async def _rows_read(db: Database) -> int:
-    """By sequential scans, and entries of indexes."""
-    async with transaction(db.sessions) as session:
-        return int(
-            await session.scalar(
-                text("""SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
-                    + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)""")
-            )
-            or 0
-        )
+    return of_claim + of_look + of_record + of_next
 
 
 async def _insert_due_messages(campaign: Campaign) -> None:
     """Two running mailings; the first one's messages are due."""
     for _ in range(2):
         await campaign.db.add_mailing()
-    await campaign.db.run("""
-        INSERT INTO message (mailing_id, client_id, due_at, closes_at)
-        SELECT g, client.id, now() - client.id * interval '1 ms', now() + interval '1 h'
-        FROM client, generate_series(1, 2) g""")
+    await campaign.db.run(ADD_DUE_MESSAGES)
 
 
 def _accepted(message: ClaimedMessage) -> CallResult:

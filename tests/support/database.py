@@ -19,6 +19,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LOCK_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+# Rows of sequential scans and entries of indexes. The connection itself has counted them; the database's statistics get
+# them later, and have those of earlier tests.
+READ = """
+    SELECT sum(pg_stat_get_xact_tuples_returned(oid))::int FROM pg_class WHERE relnamespace = 'public'::regnamespace"""
 PLAN_LOCK_WAITS = """
     SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
@@ -51,6 +55,15 @@ class Database:
         """Do this work of the product in a transaction of its own."""
         async with transaction(self.sessions) as session:
             return await work(session, *arguments, **more)
+
+    async def commit_counting(
+        self, work: Callable[Concatenate[AsyncSession, P], Awaitable[T]], *arguments: P.args, **more: P.kwargs
+    ) -> tuple[int, T]:
+        """Do work as `commit` does. Return how many rows and index entries it has read, too."""
+        async with transaction(self.sessions) as session:
+            before = await session.scalar(text(READ))
+            done = await work(session, *arguments, **more)
+            return await session.scalar(text(READ)) - before, done
 
     async def run(self, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:
         """In a transaction of its own; what it returns, if it returns rows."""
