@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from enum import StrEnum, auto
 from typing import Self
 
 import msgspec
@@ -27,88 +27,76 @@ class ReasonCode(WordedCode):
     """Names in braces are parameters."""
 
     # An answer of the gateway
-    http_status = "http_status", _("HTTP {http_status}")
-    configuration = "configuration", _("HTTP {http_status}, check the gateway's address and token")
-    duplicate_id = "duplicate_id", _("HTTP {http_status}, duplicate id: the gateway has this message already")
-    other_message_id = "other_message_id", _("HTTP {http_status} for another message id")
-    gateway_code = "gateway_code", _("gateway answered code {code}")
-    empty_body = "empty_body", _("gateway answered an empty body")
-    html = "html", _("gateway answered HTML instead of JSON")
-    not_json = "not_json", _("gateway answered something instead of JSON")
-    not_an_object = "not_an_object", _("gateway answered JSON that is not an object")
-    no_code = "no_code", _("gateway answered JSON with no code")
-    invalid_code = "invalid_code", _("gateway answered JSON with a code that is not a 64-bit integer")
-    answer_too_long = "answer_too_long", _("the answer is longer than {max_bytes} bytes")
-    provider_code = "provider_code", _("the provider answered {error}")
-    duplicate_reference = "duplicate_reference", _("the provider answered {error}: it has this message already")
-    credentials_refused = (
-        "credentials_refused",
-        _("the provider answered {error}: it refuses MAILING_GATEWAY_USER and _TOKEN"),
-    )
-    no_credit = (
-        "no_credit",
-        _("the provider answered {error}: the account's balance is empty, or the account is closed"),
-    )
-    provider_setup = "provider_setup", _("the provider answered {error}: check sender, address and account")
-    text_too_long = "text_too_long", _("the text is longer than the provider's {max_length} characters")
+    http_status = auto(), _("HTTP {http_status}")
+    configuration = auto(), _("HTTP {http_status}, check the gateway's address and token")
+    duplicate_id = auto(), _("HTTP {http_status}, duplicate id: the gateway has this message already")
+    other_message_id = auto(), _("HTTP {http_status} for another message id")
+    gateway_code = auto(), _("gateway answered code {code}")
+    empty_body = auto(), _("gateway answered an empty body")
+    html = auto(), _("gateway answered HTML instead of JSON")
+    not_json = auto(), _("gateway answered something instead of JSON")
+    not_an_object = auto(), _("gateway answered JSON that is not an object")
+    no_code = auto(), _("gateway answered JSON with no code")
+    invalid_code = auto(), _("gateway answered JSON with a code that is not a 64-bit integer")
+    answer_too_long = auto(), _("the answer is longer than {max_bytes} bytes")
+    provider_code = auto(), _("the provider answered {error}")
+    duplicate_reference = auto(), _("the provider answered {error}: it has this message already")
+    credentials_refused = auto(), _("the provider answered {error}: it refuses MAILING_GATEWAY_USER and _TOKEN")
+    no_credit = auto(), _("the provider answered {error}: the account's balance is empty, or the account is closed")
+    provider_setup = auto(), _("the provider answered {error}: check sender, address and account")
+    text_too_long = auto(), _("the text is longer than the provider's {max_length} characters")
 
     # A call without a usable answer
-    no_free_connection = "no_free_connection", _("no free connection within {within_s} s")
-    no_connection = "no_connection", _("no connection within {within_s} s")
-    no_answer = "no_answer", _("no answer within {within_s} s")
-    no_complete_answer = "no_complete_answer", _("no complete answer within {within_s} s")
-    no_time_left = "no_time_left", _("no time was left when the connection was ready")
-    connection_closed = "connection_closed", _("the gateway had closed this connection before it was asked")
-    connection_spoiled = (
-        "connection_spoiled",
-        _("the gateway had sent something on this connection before it was asked"),
-    )
-    name_not_resolved = "name_not_resolved", _("the gateway's name does not resolve")
-    invalid_certificate = "invalid_certificate", _("the gateway's TLS certificate is not valid")
-    tls_failed = "tls_failed", _("the TLS handshake failed")
-    connection_refused = "connection_refused", _("connection refused")
-    connection_reset = "connection_reset", _("connection reset by peer")
-    connection_failed = "connection_failed", _("the connection failed")
-    connection_error = "connection_error", _("the connection failed: {errno}")
-    closed_without_answer = "closed_without_answer", _("the gateway closed the connection without an answer")
-    answer_broke_off = "answer_broke_off", _("the answer broke off or is not valid HTTP")
-    invalid_http = "invalid_http", _("the answer is not valid HTTP")
+    no_free_connection = auto(), _("no free connection within {within_s} s")
+    no_connection = auto(), _("no connection within {within_s} s")
+    no_answer = auto(), _("no answer within {within_s} s")
+    no_complete_answer = auto(), _("no complete answer within {within_s} s")
+    no_time_left = auto(), _("no time was left when the connection was ready")
+    connection_closed = auto(), _("the gateway had closed this connection before it was asked")
+    connection_spoiled = auto(), _("the gateway had sent something on this connection before it was asked")
+    name_not_resolved = auto(), _("the gateway's name does not resolve")
+    invalid_certificate = auto(), _("the gateway's TLS certificate is not valid")
+    tls_failed = auto(), _("the TLS handshake failed")
+    connection_refused = auto(), _("connection refused")
+    connection_reset = auto(), _("connection reset by peer")
+    connection_failed = auto(), _("the connection failed")
+    connection_error = auto(), _("the connection failed: {errno}")
+    closed_without_answer = auto(), _("the gateway closed the connection without an answer")
+    answer_broke_off = auto(), _("the answer broke off or is not valid HTTP")
+    invalid_http = auto(), _("the answer is not valid HTTP")
 
     # An attempt whose end was not recorded
-    worker_lost = "worker_lost", _("the worker was lost during the call")
-    restored = "restored", _("the database was restored from a backup; a call made after it may have arrived")
-    recorded_late = "recorded_late", _("accepted, recorded only after its lease was lost and the message claimed again")
+    worker_lost = auto(), _("the worker was lost during the call")
+    restored = auto(), _("the database was restored from a backup; a call made after it may have arrived")
+    recorded_late = auto(), _("accepted, recorded only after its lease was lost and the message claimed again")
 
     # A decision of the plan, a person or a client
-    end_reached = "end_reached", _("the mailing's end was reached")
-    no_window = "no_window", _("no time within {start}-{end} in {timezone} is left before the mailing's end")
-    timezone_unknown = "timezone_unknown", _("the local hours of {timezone} are not known")
-    unselected = "unselected", _("an edit of the mailing no longer selects this client")
-    mailing_cancelled = "mailing_cancelled", _("the mailing was cancelled")
-    mailing_deleted = "mailing_deleted", _("the mailing was deleted")
-    phone_reached = "phone_reached", _("the phone already had a message of this mailing")
-    client_opted_out = "client_opted_out", _("the client opted out")
-    client_deleted = "client_deleted", _("the client was deleted")
-    stopped_while_sending = (
-        "stopped_while_sending",
-        _("the mailing was cancelled or the client left while it was being sent"),
-    )
-    person_erased = "person_erased", _("the person was erased; an attempt may have arrived")
-    resolved_failed = "resolved_failed", _("resolved as not delivered")
+    end_reached = auto(), _("the mailing's end was reached")
+    no_window = auto(), _("no time within {start}-{end} in {timezone} is left before the mailing's end")
+    timezone_unknown = auto(), _("the local hours of {timezone} are not known")
+    unselected = auto(), _("an edit of the mailing no longer selects this client")
+    mailing_cancelled = auto(), _("the mailing was cancelled")
+    mailing_deleted = auto(), _("the mailing was deleted")
+    phone_reached = auto(), _("the phone already had a message of this mailing")
+    client_opted_out = auto(), _("the client opted out")
+    client_deleted = auto(), _("the client was deleted")
+    stopped_while_sending = auto(), _("the mailing was cancelled or the client left while it was being sent")
+    person_erased = auto(), _("the person was erased; an attempt may have arrived")
+    resolved_failed = auto(), _("resolved as not delivered")
 
     # A refusal of the database
-    not_claimable = "not_claimable", _("it could not be claimed: {error}")
-    outcome_not_stored = "outcome_not_stored", _("it was called, and the outcome could not be stored")
+    not_claimable = auto(), _("it could not be claimed: {error}")
+    outcome_not_stored = auto(), _("it was called, and the outcome could not be stored")
 
     # Of the circuit breaker alone
-    most_calls_fail = "most_calls_fail", _("most calls fail")
+    most_calls_fail = auto(), _("most calls fail")
 
     # Of an opt-out alone, beside `client_opted_out`
-    added_opted_out = "added_opted_out", _("the client was added as opted out")
-    phone_taken_over = "phone_taken_over", _("a client that had opted out took this phone")
-    imported = "imported", _("an imported file opted it out")
-    replied = "replied", _("the phone replied {word}")
-    statement = "statement", _("a statement in the database")
+    added_opted_out = auto(), _("the client was added as opted out")
+    phone_taken_over = auto(), _("a client that had opted out took this phone")
+    imported = auto(), _("an imported file opted it out")
+    replied = auto(), _("the phone replied {word}")
+    statement = auto(), _("a statement in the database")
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from enum import auto
 from typing import Any, Final
 
 import asyncpg
@@ -41,14 +42,14 @@ MAX_CLAIMS: Final = 100_000
 class FailoverVerdict(WordedCode):
     """Whether a process would resume sending after a failover, or why it does not."""
 
-    ready = "ready", "would resume after a failover"  # at home
-    waiting = "waiting", "found nothing missing, and waits for other processes to check"
-    undeclared = "undeclared", "MAILING_FAILOVER is restore"
-    asynchronous = "asynchronous", "commits did not wait for a standby"
-    newcomer = "newcomer", "started after the failover"
-    outdated = "outdated", "was disconnected for too long to tell"  # its last tick is older than MAX_AGE_S
-    restored = "restored", "this was not a failover, or a process found something missing"
-    missing = "missing", "an acknowledged commit is missing"
+    ready = auto(), "would resume after a failover"  # at home
+    waiting = auto(), "found nothing missing, and waits for other processes to check"
+    undeclared = auto(), "MAILING_FAILOVER is restore"
+    asynchronous = auto(), "commits did not wait for a standby"
+    newcomer = auto(), "started after the failover"
+    outdated = auto(), "was disconnected for too long to tell"  # its last tick is older than MAX_AGE_S
+    restored = auto(), "this was not a failover, or a process found something missing"
+    missing = auto(), "an acknowledged commit is missing"
 
 
 class Tick(Struct, frozen=True):
