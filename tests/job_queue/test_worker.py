@@ -94,7 +94,10 @@ async def test_a_job_whose_database_goes_away_says_so_in_its_line_and_without_a_
     db: Database, database_url: str, settings: Settings
 ) -> None:
     async def handler(mailing_id: int) -> None:  # noqa: ARG001 - as each handler
-        await db.run("DO $$ BEGIN RAISE EXCEPTION 'restarted' USING ERRCODE = 'admin_shutdown'; END $$")
+        async with asyncio.TaskGroup() as group:  # as a plan does
+            group.create_task(
+                db.run("DO $$ BEGIN RAISE EXCEPTION 'restarted' USING ERRCODE = 'admin_shutdown'; END $$")
+            )
 
     queue = Queue(database_url, concurrency=1)
     queue.task("plan", handler)

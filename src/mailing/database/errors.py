@@ -29,8 +29,11 @@ _LOST = (
 def is_transient(error: BaseException | None) -> bool:
     """Whether a retry may succeed: the database is unavailable, slow, out of a resource, or the connection was lost.
 
-    A violated constraint, a missing table or a wrong value is not transient: retrying would never end.
+    A violated constraint, a missing table or a wrong value is not transient: retrying would never end. A group is
+    transient if all its errors are.
     """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_transient, error.exceptions))
     root = cause(error)
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     misused = isinstance(root, ValueError)  # asyncpg's DataError is an InterfaceError too
@@ -47,7 +50,9 @@ def transient() -> tuple[type[Exception], ...]:
 
 
 def cause(error: BaseException | None) -> BaseException | None:
-    """Return the error that asyncpg raised, without SQLAlchemy's wrapper."""
+    """Return the error that asyncpg raised, without SQLAlchemy's wrapper; of a group, the first one."""
+    if isinstance(error, BaseExceptionGroup):
+        return cause(error.exceptions[0])
     return error.orig and (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) else error
 
 
