@@ -1,5 +1,7 @@
 """`mailing gateway urls` prints what the API accepts."""
 
+import re
+
 from click.testing import CliRunner, Result
 
 from mailing.cli.main import cli
@@ -19,7 +21,8 @@ def test_replies_have_an_address_and_receipts_where_the_provider_knows_only_one(
     assert kannel[1].startswith(f"replies   {BASE}/replies/kannel.")
     assert kannel[1].endswith("?from=%p&text=%a")
     assert smsc[0].startswith(f"receipts  {BASE}/receipts/smsc.")
-    assert smsc[1].startswith(f"replies   {BASE}/replies/smsc.")
+    assert re.fullmatch("secret    [A-Za-z0-9_-]{22}", smsc[1])
+    assert smsc[2].startswith(f"replies   {BASE}/replies/smsc.")
 
 
 def test_without_receipts_or_without_a_public_address_it_says_why_there_are_none(database_url: str) -> None:

@@ -17,12 +17,14 @@ from mailing.database.read_pool import ReadPool
 from mailing.gateway.outcome import Answer, Response
 from mailing.gateway.providers.provider import Call, Outgoing, Provider
 from mailing.gateway.providers.receipt import Forged, Receipt, ReceiptRequest, ReceiptState, Reply
+from mailing.gateway.providers.smsc import Smsc
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
 from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import opt_out_words
 from mailing.receipts.repository import read_key
 from mailing.receipts.routes import ProviderRequests, ReceiptHandler
+from mailing.settings import Settings
 from support.asgi import served
 from support.plain_http import NO_TLS
 from support.roles import url_as
@@ -105,7 +107,11 @@ async def receipt_server(database_url: str, *, account_wide: bool = False) -> As
     pool = ReadPool(engine)
     inbox = Inbox(pool, counters)
     words = opt_out_words("STOP,СТОП")
-    providers = [Talkative(account_wide=account_wide), Talkative(FORMER)]
+    providers = [
+        Talkative(account_wide=account_wide),
+        Talkative(FORMER),
+        Smsc(Settings(gateway_token="its successor's")),
+    ]
     handler = ReceiptHandler(sessions, providers, words, inbox, counters)
     async with transaction(sessions) as session:
         key = await read_key(session)

@@ -1,6 +1,7 @@
 """What strangers, copies and outages get from the addresses of receipts."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -9,7 +10,7 @@ from mailing.database.read_pool import ReadPool
 from mailing.errors import Unavailable
 from mailing.gateway.providers.receipt import Receipt, ReceiptState
 from mailing.observability.counters import WorkerCounters
-from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
+from mailing.receipts.address import account_receipts_path, receipt_path, replies_path, signing_secret
 from mailing.receipts.inbox import MAX_WAITING, Inbox
 from mailing.settings import Settings
 from receipts.conftest import FORMER, NAME, ReceiptServer, receipt_server
@@ -89,6 +90,19 @@ async def test_what_the_provider_before_a_switch_reports_still_counts(
     stop = {"phone": "79161234567", "text": "STOP"}
     assert (await receiver.http.post(replies_path(receiver.key, FORMER), json=stop)).status_code == 200
     assert await db.value("SELECT opted_out FROM client WHERE phone = '79161234567'") is True
+
+
+async def test_what_smsc_ru_signs_counts_after_a_switch_too(
+    receiver: ReceiptServer, db: Database, ids: Sequence[int]
+) -> None:
+    """Its receipts come to one address, signed with a word that no setting holds."""
+    reference = f"0123456789-{ids[0]}-0"
+    path = account_receipts_path(receiver.key, "smsc")
+    for secret, status in (("its successor's", 403), (signing_secret(receiver.key, "smsc"), 200)):
+        signed = hashlib.md5(f"{reference}:79161234567:1:{secret}".encode(), usedforsecurity=False).hexdigest()
+        form = {"id": reference, "phone": "79161234567", "status": "1", "md5": signed}
+        assert (await receiver.http.post(path, data=form)).status_code == status
+    assert await db.run("SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
 
 
 async def test_a_receipt_may_come_by_get(receiver: ReceiptServer, db: Database, ids: Sequence[int]) -> None:

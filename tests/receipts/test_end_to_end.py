@@ -13,7 +13,7 @@ from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour, plan_receipt
 from mailing.gateway.sandbox.dialects import base_path_of
 from mailing.process.ports import free_port
-from mailing.receipts.address import account_receipts_path, replies_path
+from mailing.receipts.address import account_receipts_path, replies_path, signing_secret
 from mailing.receipts.repository import read_key
 from mailing.reports.on_demand import text_of_report
 from mailing.settings import Settings
@@ -47,6 +47,7 @@ async def through(provider: str, settings: Settings, db: Database, **behaviour: 
     told = {
         "receipt_after_s": 0.05,
         "receipts_to": base + account_receipts_path(key, provider),
+        "receipts_secret": signing_secret(key, provider),
         "replies_to": base + replies_path(key, provider),
         **behaviour,
     }

@@ -15,6 +15,7 @@ NOW = datetime(2030, 5, 17, 12, 0, tzinfo=UTC)
 REPORTING = [name for name in get_args(ProviderName) if name != "probe"]  # those that send receipts
 ID = 42
 REFERENCE = f"0123456789-{ID}-0"
+SECRET = "word"
 URL = f"https://mailing.example.org/receipts/{ID}.mac"
 MESSAGE = Outgoing(ID, "79161234567", "Привет, мир", "Shop", URL, 5400, REFERENCE)
 
@@ -56,5 +57,5 @@ def form_of(call: Call) -> dict[str, str]:
     return dict(parse_qsl(call.body.decode(), strict_parsing=True))
 
 
-def asked(*, query: str = "", body: bytes = b"") -> ReceiptRequest:
-    return ReceiptRequest(query, body)
+def asked(*, query: str = "", body: bytes = b"", secret: str = SECRET) -> ReceiptRequest:
+    return ReceiptRequest(query, body, secret)

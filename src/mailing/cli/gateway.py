@@ -10,7 +10,7 @@ from mailing.cli.runtime import configured
 from mailing.errors import ConfigurationError
 from mailing.gateway.providers import provider_of
 from mailing.gateway.providers.provider import Provider
-from mailing.receipts.address import account_receipts_path, replies_path
+from mailing.receipts.address import account_receipts_path, replies_path, signing_secret
 from mailing.receipts.repository import read_key
 from mailing.settings import Settings
 
@@ -35,6 +35,7 @@ def _lines(settings: Settings, provider: Provider, key: bytes) -> Iterator[str]:
     base = str(settings.public_url).rstrip("/")
     if provider.receipts_account_wide:
         yield f"receipts  {base}{account_receipts_path(key, provider.name)}"
+        yield f"secret    {signing_secret(key, provider.name)}"
     else:
         yield "receipts  nothing to set: each message carries its own address"
     yield f"replies   {base}{replies_path(key, provider.name)}{provider.reply_query}"

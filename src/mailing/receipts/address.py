@@ -29,6 +29,11 @@ def account_receipts_path(key: bytes, provider: str) -> str:
     return f"{RECEIPTS_PATH}/{provider}.{mac}"
 
 
+def signing_secret(key: bytes, provider: str) -> str:
+    """Return the secret word with which the provider signs what comes to `account_receipts_path`."""
+    return _mac(key, f"signature\0{provider}")
+
+
 def replies_path(key: bytes, provider: str) -> str:
     mac = _mac(key, f"replies\0{provider}")
     return f"{REPLIES_PATH}/{provider}.{mac}"

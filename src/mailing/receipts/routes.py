@@ -21,7 +21,14 @@ from mailing.gateway.providers.receipt import Forged, Receipt, ReceiptRequest
 from mailing.observability import failures
 from mailing.observability.counters import WorkerCounters
 from mailing.observability.log import get
-from mailing.receipts.address import RECEIPTS_PATH, REPLIES_PATH, is_account_receipts, is_replies, message_of
+from mailing.receipts.address import (
+    RECEIPTS_PATH,
+    REPLIES_PATH,
+    is_account_receipts,
+    is_replies,
+    message_of,
+    signing_secret,
+)
 from mailing.receipts.counters import RECEIPTS, REPLIES
 from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import OptOutWords
@@ -111,6 +118,8 @@ class ReceiptHandler:
         try:
             provider, message_id = self._receipts_address(scope["path"], key)
             request = await _read(scope, receive)
+            if request and provider.receipts_account_wide:
+                request = replace(request, secret=signing_secret(key, provider.name))
             receipts = provider.parse_receipts(request) if request else None
         except Forged:
             self._counters.add(RECEIPTS, "forged")

@@ -12,7 +12,17 @@ from mailing.gateway.providers.provider import CredentialsCheck
 from mailing.gateway.providers.receipt import Forged, Receipt, ReceiptState, Reply
 from mailing.gateway.providers.smsc import Smsc
 from mailing.settings import Settings
-from support.provider_calls import ID, REFERENCE, asked, classify, credentials_checked, form_of, listed, outgoing
+from support.provider_calls import (
+    ID,
+    REFERENCE,
+    SECRET,
+    asked,
+    classify,
+    credentials_checked,
+    form_of,
+    listed,
+    outgoing,
+)
 
 SMSC = Smsc(Settings(gateway_user="shop", gateway_token="secret"))
 
@@ -81,7 +91,7 @@ def test_each_http_status_has_its_class(status: int, outcome: Outcome) -> None:
     assert classify(SMSC, status).outcome is outcome
 
 
-def signed(status: object, *, reference: str = REFERENCE, secret: str = "secret", **more: str) -> bytes:
+def signed(status: object, *, reference: str = REFERENCE, secret: str = SECRET, **more: str) -> bytes:
     phone = "79161234567"
     md5 = hashlib.md5(f"{reference}:{phone}:{status}:{secret}".encode(), usedforsecurity=False).hexdigest()
     return urlencode({"id": reference, "phone": phone, "status": status, "md5": md5, **more}).encode()
@@ -127,6 +137,7 @@ def test_a_message_not_found_and_a_message_of_another_program_prove_nothing() ->
     [
         b"",
         signed(1, secret="guessed"),
+        signed(1, secret="secret"),  # the password
         signed(1).replace(b"status=1", b"status=2"),
         signed(1).replace(REFERENCE.encode(), b"0123456789-43-0"),
         signed(1).partition(b"&md5")[0],
@@ -143,7 +154,7 @@ def test_a_status_that_is_no_number_is_malformed() -> None:
 
 def test_nothing_is_signed_with_a_secret_that_is_not_set() -> None:
     with pytest.raises(Forged):
-        Smsc(Settings(gateway_user="shop")).parse_receipts(asked(body=signed(1, secret="")))
+        SMSC.parse_receipts(asked(body=signed(1, secret=""), secret=""))
 
 
 def test_a_reply_is_a_phone_and_a_text() -> None:

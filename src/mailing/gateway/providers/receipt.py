@@ -57,10 +57,14 @@ def _printable(code: str) -> str | None:
 
 
 class ReceiptRequest(msgspec.Struct, frozen=True):
-    """A request of the provider to one of our addresses: a receipt or a reply. `query` is without the question mark."""
+    """A request of the provider to one of our addresses: a receipt or a reply. `query` is without the question mark.
+
+    `secret` is the word that the provider must have signed it with, where receipts are account-wide.
+    """
 
     query: str
     body: bytes
+    secret: str = ""
 
     def form(self) -> Mapping[str, str]:
         """Return the fields of a form, by POST or by GET."""

@@ -55,9 +55,9 @@ class Smsc(Provider):
     headers = FORM
 
     def __init__(self, settings: Settings) -> None:
-        """Take the token as the password of a user, or as an API key; it is also the secret word of the handler."""
-        user, self._secret = settings.gateway_user, settings.gateway_token or ""
-        self._login = {"login": user, "psw": self._secret} if user else {"apikey": self._secret}
+        """Take the token as the password of a user, or as an API key."""
+        user, token = settings.gateway_user, settings.gateway_token or ""
+        self._login = {"login": user, "psw": token} if user else {"apikey": token}
         balance = urlencode({**self._login, "fmt": "3"}).encode()
         self.credentials_check = CredentialsCheck("POST", "/sys/balance.php", balance)
 
@@ -92,12 +92,12 @@ class Smsc(Provider):
         return answer(Verdict.accepted, response) if body and body.balance is not None else by_account(response)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
-        """All receipts come to one address, so each must be signed with the account's secret word."""
+        """All receipts come to one address, so each must be signed with the secret word of the handler."""
         fields = request.form()
         reference, status = fields.get("id", ""), fields.get("status", "")
-        signed = f"{reference}:{fields.get('phone', '')}:{status}:{self._secret}"
+        signed = f"{reference}:{fields.get('phone', '')}:{status}:{request.secret}"
         digest = hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest()  # what the provider offers
-        if not self._secret or not hmac.compare_digest(fields.get("md5", "").lower().encode(), digest.encode()):
+        if not request.secret or not hmac.compare_digest(fields.get("md5", "").lower().encode(), digest.encode()):
             raise Forged
         if not re.fullmatch(r"-?\d{1,4}", status, re.ASCII):
             return None

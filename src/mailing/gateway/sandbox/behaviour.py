@@ -43,7 +43,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
 
     The chances of receipts are per accepted message and independent of each other: not delivered; before the call is
     answered; the same twice; the final one first; a forged one beside it; none. `receipts_to` is for a provider whose
-    receipts all come to one address. A `reply` comes from the phone with `reply_text` to `replies_to`.
+    receipts all come to one address, and `receipts_secret` the word that it signs them with. A `reply` comes from the
+    phone with `reply_text` to `replies_to`.
     """
 
     down: bool = False
@@ -69,6 +70,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     receipt_forged: Chance = 0.0
     receipt_lost: Chance = 0.0
     receipts_to: Address = ""
+    receipts_secret: Annotated[str, msgspec.Meta(max_length=100)] = ""
     reply: Chance = 0.0
     reply_text: Annotated[str, msgspec.Meta(max_length=500)] = "STOP"
     replies_to: Address = ""

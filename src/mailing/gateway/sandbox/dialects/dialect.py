@@ -20,13 +20,16 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """One message. `reference` is the sender's id as the provider knows it. `receipt_url` is where receipts go."""
+    """One message. `reference` is the sender's id as the provider knows it. `receipt_url` is where receipts go, signed
+    with `secret` if the provider signs them.
+    """
 
     id: int
     phone: int
     text: str
     reference: str = ""
     receipt_url: str | None = None
+    secret: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True):

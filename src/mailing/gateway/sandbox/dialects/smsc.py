@@ -11,18 +11,12 @@ from mailing.gateway.sandbox.dialects.dialect import HTTP, Dialect, Order, Recei
 
 
 class SmscDialect(Dialect):
-    """The password of the newest call is the secret that receipts are signed with."""
-
     path = "/sys/send.php"
     check = ("POST", "/sys/balance.php")
 
-    def __init__(self) -> None:
-        self._secret = ""
-
     def password(self, call: Received) -> str | None:
         fields = form(call.body)
-        self._secret = fields.get("psw") or fields.get("apikey") or ""
-        return self._secret or None
+        return fields.get("psw") or fields.get("apikey")
 
     def read(self, call: Received) -> Order | str:
         fields = form(call.body)
@@ -42,7 +36,7 @@ class SmscDialect(Dialect):
         if not order.receipt_url:
             return None
         status = {"accepted": "0", "undelivered": "20", "delivered": "1"}[state]
-        signed = f"{order.reference}:{order.phone}:{status}:{self._secret}".encode()
+        signed = f"{order.reference}:{order.phone}:{status}:{order.secret}".encode()
         md5 = hashlib.md5(signed, usedforsecurity=False).hexdigest()
         fields = {"id": order.reference, "phone": str(order.phone), "status": status, "md5": md5}
         return Report("POST", order.receipt_url, urlencode(fields).encode())
