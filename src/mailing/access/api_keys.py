@@ -138,8 +138,6 @@ class CachedKey(NamedTuple):
 
 
 class KeyCache:
-    """The keys that one process has looked up."""
-
     def __init__(self, reads: ReadPool) -> None:
         self._reads = reads
         self._known: dict[bytes, CachedKey] = {}
@@ -168,7 +166,6 @@ class KeyCache:
 
 
 def name_problems(name: str) -> list[FieldError]:
-    """Return what is wrong with the name of a key or a user."""
     fits = 1 <= len(name.strip()) <= MAX_NAME and name.isprintable()
     return [] if fits else [FieldError("name", "must have 1 to 100 printable characters")]
 

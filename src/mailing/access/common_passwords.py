@@ -39,7 +39,6 @@ def problem_of(password: str, names: Iterable[str]) -> str | None:
 
 
 def _plain(password: str) -> str:
-    """Normalise case and compatible characters."""
     return unicodedata.normalize("NFKC", password).casefold()
 
 

@@ -15,7 +15,6 @@ HERE = Path(__file__).parent
 
 
 def preferred(accept_language: str) -> str:
-    """Return the first language of the header that is available, else English."""
     asked = [tag.partition(";")[0].strip() for tag in accept_language.split(",")]
     return negotiate_locale(asked, LANGUAGES, sep="-") or "en"
 
@@ -33,7 +32,6 @@ def percent(share: float, language: str) -> str:
 
 @lru_cache(10_000)
 def instant(value: datetime, language: str, zone: str) -> str:
-    """Format an instant in a zone, with its offset from UTC."""
     local = value.astimezone(zone_named(zone))
     return f"{format_datetime(local, 'd MMM y, HH:mm', locale=language)} {offset(local)}"
 

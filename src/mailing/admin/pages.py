@@ -84,7 +84,6 @@ def message_of(viewer: Viewer, error: FieldError) -> str:
 
 
 def render(viewer: Viewer, template: str, **values: object) -> str:
-    """Render a template to text, such as a fragment."""
     return (
         _environment(viewer.language)
         .get_template(template)

@@ -28,7 +28,6 @@ class Header(NamedTuple):
 
 
 def named_delimiter(line: str) -> str | None:
-    """Return the separator that a `sep=` line names."""
     named = _SEP_LINE(line)
     return named[1] if named else None
 

@@ -40,7 +40,6 @@ class QuotedLines:
             yield self._joined()
 
     def flush(self) -> Iterator[Record]:
-        """Return the remaining rows after the last line."""
         while self._waiting:
             yield from self._drop_first()
 

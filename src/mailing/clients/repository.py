@@ -47,8 +47,6 @@ async def client_with_phone(session: AsyncSession, phone: str) -> ClientOut | No
 
 
 class ClientRepository(SQLAlchemyAsyncRepository[Client]):
-    """Changes to one client, and their effect on its messages."""
-
     model_type = Client
     session: AsyncSession
 
@@ -120,10 +118,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         return changed
 
     async def _record_opt_out(self, client: ClientOut, *, by: str, stopped: int, asked: bool) -> None:
-        """Record an opt-out.
-
-        If the caller did not ask for it, add the entry of the list, which may be older than the client.
-        """
+        """Add the entry of the list, which may be older than the client, unless the caller asked for the opt-out."""
         detail: dict[str, Any] = {"stopped": stopped}
         entry = None if asked else await suppression_of(self.session, client.phone)
         if entry:
@@ -160,10 +155,7 @@ def _all_fields(data: ClientIn) -> dict[str, Any]:
 
 
 def _given_fields(data: ClientPatch, *, of: Client) -> dict[str, Any]:
-    """Return the given fields.
-
-    An operator code that was taken from the old phone follows the new phone; a given code stays.
-    """
+    """Let an operator code that was taken from the old phone follow the new one; a given code stays."""
     values = dict(given_fields(data))
     follows = of.operator_code == operator_code_of(of.phone)
     if data.operator_code is None or (data.operator_code is UNSET and follows):

@@ -63,7 +63,6 @@ _AFTER = text(f"SELECT {COLUMNS} FROM client WHERE id > :after ORDER BY id LIMIT
 
 
 async def clients_after(session: AsyncSession, client_id: int, *, count: int) -> list[ClientOut]:
-    """Read a page of all clients, within a session."""
     return all_as(ClientOut, await session.execute(_AFTER, {"after": client_id, "count": count}))
 
 

@@ -58,10 +58,7 @@ _OPT_OUT = text("SELECT o.clients, o.added FROM opt_out(ARRAY[CAST(:phone AS tex
 
 
 async def opt_out_phone(session: AsyncSession, phone: str, *, has_client: bool) -> OptOuts:
-    """Opt out a phone.
-
-    Without a client, wait for transactions that store clients: one may be about to store this phone.
-    """
+    """Without a client, wait for transactions that store clients: one may be about to store this phone."""
     if not has_client:
         await session.execute(_LOCK)
     return one_as(OptOuts, await session.execute(_OPT_OUT, {"phone": phone}))

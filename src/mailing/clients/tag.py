@@ -52,7 +52,6 @@ def normalised_tag(given: object) -> object:
 
 
 def is_tag(value: str) -> bool:
-    """Tell whether a tag is in its one form."""
     try:
         return normalised_tag(value) == value
     except ValueError:

@@ -62,7 +62,6 @@ _REQUIRED = (
 
 
 def first_statements(address: Address, *, limit_s: float) -> str:
-    """Return the first statements of a new connection of either driver."""
     return _requirements(limit_s) if address.is_pooled else _pins(limit_s)
 
 

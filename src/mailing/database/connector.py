@@ -110,10 +110,7 @@ class Connector:
 
 
 def psycopg_arguments(address: Address, *, application: str) -> dict[str, Any]:
-    """Return arguments for `psycopg.conninfo.make_conninfo`.
-
-    Raise ConfigurationError for a certificate or key that cannot be used.
-    """
+    """Raise ConfigurationError for a certificate or key that cannot be used."""
     given: dict[str, Any] = {
         "application_name": application,
         **usable_parameters(address),

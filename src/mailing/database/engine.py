@@ -65,7 +65,6 @@ def create_engine(
 async def open_engine(
     url: str, *, application: str, pool_size: int = 1, limit_s: float = 60
 ) -> AsyncIterator[AsyncEngine]:
-    """Create a connection pool, and close it when the block ends."""
     engine = create_engine(url, application=application, pool_size=pool_size, limit_s=limit_s)
     try:
         yield engine

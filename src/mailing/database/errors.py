@@ -42,10 +42,7 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def transient() -> tuple[type[Exception], ...]:
-    """Return the classes for an `except` clause that catches only transient errors.
-
-    Python evaluates it while the exception is being handled.
-    """
+    """Return the classes for an `except` clause, which Python evaluates while the exception is being handled."""
     return (Exception,) if is_transient(sys.exception()) else ()
 
 

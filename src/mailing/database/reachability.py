@@ -60,7 +60,6 @@ class Reachability:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Tick while the block lasts."""
         ticking = asyncio.create_task(self._run())
         try:
             yield

@@ -34,7 +34,6 @@ class ReadPool:
         return len(self._idle)
 
     async def row(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a record
-        """Return the first row, or None."""
         return next(iter(await self.rows(statement, *values)), None)
 
     async def rows(self, statement: str, *values: object) -> list[Any]:

@@ -17,7 +17,6 @@ def all_as(struct: type[Row], result: Result[*tuple[Any, ...]]) -> list[Row]:
 
 
 def first_as(struct: type[Row], result: Result[*tuple[Any, ...]]) -> Row | None:
-    """Return the first row, None without one."""
     row = result.columns(*struct.__struct_fields__).first()
     return struct(*row) if row else None
 

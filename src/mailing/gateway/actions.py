@@ -33,7 +33,6 @@ _START = text(f"""
 
 
 async def start(session: AsyncSession, *, by: str) -> None:
-    """End the stop."""
     if await rows_affected(session, _START):
         await record_event(session, "gateway.started", by=by)
 

@@ -9,10 +9,7 @@ from mailing.database.monotonic import ticks
 
 
 class Deadlines:
-    """The deadlines of the calls under way, and one timer for the earliest.
-
-    The timer stays set even if its call has ended.
-    """
+    """The deadlines of the calls under way, and one timer for the earliest. It stays set even if its call has ended."""
 
     def __init__(self) -> None:
         self.running: set[Deadline] = set()

@@ -34,10 +34,7 @@ NO_CALLS: Final = CallStats()
 
 
 class Permit(msgspec.Struct, frozen=True):
-    """The number of messages that may be claimed.
-
-    `probe`: only the call that tests the gateway while the breaker is open.
-    """
+    """`count` messages may be claimed. `probe`: only the call that tests the gateway while the breaker is open."""
 
     count: int
     probe: bool = False
@@ -106,7 +103,6 @@ class FlowControl:
 
     @property
     def is_limited(self) -> bool:
-        """Whether calls wait for slots of a rate limit."""
         return self._current.rate > 0
 
     async def wait_for_slot(self, message_id: int) -> None:
@@ -140,7 +136,6 @@ class FlowControl:
             self._report_now.set()
 
     async def run(self) -> None:
-        """Report the results of calls, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._report_now.wait(), REPORT_EVERY_S)
@@ -170,7 +165,6 @@ class FlowControl:
             self._reporting.remove(stats)
 
     async def return_probe(self) -> None:
-        """Make the probe due again: nothing was found to send."""
         async with autocommit(self._sessions) as session:
             await circuit_breaker.return_probe(session)
 

@@ -38,7 +38,6 @@ _LIVE_WORKERS = text("SELECT count(*) FROM procrastinate_workers WHERE last_hear
 
 
 async def live_workers(session: AsyncSession) -> int:
-    """Count workers with a heartbeat in the last 30 s."""
     return int((await session.execute(_LIVE_WORKERS)).scalar_one())
 
 

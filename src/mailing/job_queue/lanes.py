@@ -19,10 +19,7 @@ from mailing.job_queue.periodic import PeriodicScheduler
 
 
 class FetchingWorker(Worker):
-    """`limits` is the number of concurrent jobs of each queue; `scheduler` enqueues the periodic jobs.
-
-    The rest is Procrastinate's, `options` too.
-    """
+    """`limits`: concurrent jobs of each queue. `scheduler` enqueues periodic jobs. `options` are Procrastinate's."""
 
     def __init__(
         self,

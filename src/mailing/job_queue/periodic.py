@@ -43,7 +43,6 @@ class PeriodicScheduler:
         self._tasks.append(PeriodicTask(task=task, cron=cron, periodic_id="", configure_kwargs={}))
 
     async def run(self) -> None:
-        """Enqueue ticks until cancelled."""
         while True:
             wait_s: float = RETRY_S
             with suppress(ConnectorException, TimeoutError):

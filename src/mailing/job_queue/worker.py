@@ -232,10 +232,7 @@ class _Connector(procrastinate.PsycopgConnector):
         self._on_answer()
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        """Listen again after an error. Without notifications jobs are found a second later by polling.
-
-        Behind PgBouncer there are none.
-        """
+        """Listen again after an error. Without notifications, as behind PgBouncer, jobs are polled for."""
         try:
             if self._is_pooled:
                 await asyncio.Event().wait()

@@ -58,10 +58,7 @@ _PARTS: Final = 3
 
 
 def _of_edit(may_be_reached: str) -> TextClause:
-    """Return the statement for all parts.
-
-    The condition on former phones is only in it if needed: it costs a hash for each row.
-    """
+    """Leave the condition on former phones out unless it is needed: it costs a hash for each row."""
     parts = (
         _PART_OF_EDIT.format(
             not_selected=_NOT_SELECTED, may_be_reached=may_be_reached, after=f"bound_{n}", upto=f"bound_{n + 1}"

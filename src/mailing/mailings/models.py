@@ -53,5 +53,4 @@ class Mailing(Base):
         return LocalWindow(self.window_start, self.window_end)
 
     def next_window(self, timezone: str, not_before: datetime) -> SendWindow:
-        """Find when clients of a time zone may be sent to next, before the end."""
         return next_window(timezone, self.window, not_before=not_before, before=self.ends_at)

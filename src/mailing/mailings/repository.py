@@ -40,10 +40,7 @@ _CLAIM_PLAN = text(f"""
 
 
 async def claim_plan(session: AsyncSession, mailing_id: int, *, rules: str) -> bool:
-    """Claim the plan, which computes by the `rules` of time zones.
-
-    False: nothing to plan, not due yet, another worker plans, or the database was restored.
-    """
+    """Return False if there is nothing to plan, it is not due, another worker plans, or the database was restored."""
     begun = (await session.execute(_CLAIM_PLAN, {"id": mailing_id, "rules": rules})).first()
     if begun and begun[0]:
         await record_event(session, "mailing.started", by=WORKER, mailing_id=mailing_id)

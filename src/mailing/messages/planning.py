@@ -166,7 +166,6 @@ _ADD = text("""
 
 
 async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *, closes_at: datetime) -> int:
-    """Return the new message's id."""
     values = {"mailing_id": mailing_id, "client_id": client_id, "closes_at": closes_at}
     return int((await session.execute(_ADD, values)).scalar_one())
 

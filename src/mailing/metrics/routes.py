@@ -30,8 +30,6 @@ BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class RequestMetrics:
-    """The requests to this process, by route."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
         self._total = Counter(
             "mailing_http_requests", "Requests answered", ["method", "route", "status"], registry=registry
@@ -54,8 +52,6 @@ class RequestMetrics:
 
 
 class ProcessMetrics:
-    """The metrics of one API process."""
-
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self.requests = RequestMetrics(self.registry)

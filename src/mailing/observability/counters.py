@@ -65,7 +65,6 @@ class WorkerCounters:
         self.add(CALL_BUCKETS, CALL_S.of(seconds))
 
     async def run(self, sessions: Sessions) -> None:
-        """Flush every FLUSH_INTERVAL_S, until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_INTERVAL_S)
             await self.flush(sessions)

@@ -14,6 +14,5 @@ async def upgrade_schema(database_url: str) -> None:
 
 
 async def create_first_user(database_url: str, password: str) -> bool:
-    """Create the user `admin` if there are no users. Return whether it was created."""
     async with open_engine(database_url, application="mailing-up") as engine:
         return await users.create_first(sessions(engine), password)

@@ -76,7 +76,6 @@ _LAST_SENT_AT = text("SELECT sent_at FROM report WHERE sent_at IS NOT NULL ORDER
 
 
 async def last_sent_at(session: AsyncSession) -> datetime | None:
-    """Return when the newest report that was sent was sent."""
     found: datetime | None = await session.scalar(_LAST_SENT_AT)
     return found
 

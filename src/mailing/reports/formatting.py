@@ -96,7 +96,6 @@ def busiest_note(figures: Figures, words: Words) -> str:
 
 
 def progress(mailing: MailingFigures, words: Words) -> str:
-    """Describe a mailing's state and its unsent messages."""
     totals = mailing.totals
     numbers = {"open": grouped(totals.pending + totals.sending), "planned": grouped(totals.planned)}
     if totals.pending + totals.sending:

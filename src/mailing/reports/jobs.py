@@ -60,7 +60,6 @@ async def send_missing(sessions: Sessions, settings: Settings) -> None:
 
 
 async def read_clock(sessions: Sessions) -> datetime:
-    """Return the time of the database, the same for every machine."""
     async with transaction(sessions) as session:
         return await database_now(session)
 

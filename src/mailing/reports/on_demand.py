@@ -38,7 +38,6 @@ async def newest_day(sessions: Sessions, settings: Settings, *, now: datetime) -
 
 
 async def text_of_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> str:
-    """Return the report as text, for `--dry-run`."""
     return (await rendered_report(sessions, settings, day, now=now, words=words_in(settings.report_language))).text
 
 

@@ -59,7 +59,6 @@ def due_at(ends: datetime, zone: ZoneInfo, clock: time) -> datetime:
 
 
 def newest_over(now: datetime, zone: ZoneInfo) -> date:
-    """Return the newest day that has ended."""
     day = now.astimezone(zone).date()
     while _midnight(day + _DAY, zone) > now:
         day -= _DAY

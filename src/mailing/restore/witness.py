@@ -63,10 +63,7 @@ class Tick(Struct, frozen=True):
 
 
 class Observation(Struct, frozen=True):
-    """One look at a database: `here` is its identity, `home` that of the database that may send.
-
-    `tick` is this process's newest tick in it.
-    """
+    """`here` is the database's identity, `home` that of the one that may send, `tick` this process's newest in it."""
 
     here: str
     home: str
@@ -160,10 +157,7 @@ class Witness:
         return self._back_at is not None and self._ticks() - self._back_at >= GRACE_S
 
     async def visit(self, engine: AsyncEngine) -> FailoverVerdict:
-        """Look once.
-
-        Commit a tick if this is the database that may send; otherwise resume sending if nothing speaks against it.
-        """
+        """Commit a tick if this is the database that may send; else resume sending if nothing speaks against it."""
         async with engine.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
             observed, verdict = await self._judge(driver)

@@ -28,10 +28,7 @@ class Attempt:
         self._started = context.ticks()
 
     async def make(self, text: str) -> Called | NotCalled:
-        """Call the gateway once.
-
-        NotCalled: not a byte was written, because the message was withdrawn, it is too late, or sending is stopped.
-        """
+        """NotCalled: nothing was written, because the message was withdrawn, it is too late, or sending is stopped."""
         message = self._message
         time_left_s = self._revalidator.time_left_s(message, self._clock)
         if not time_left_s:

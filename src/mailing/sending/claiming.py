@@ -123,10 +123,7 @@ class Claimer:
         self._lane_offered = True
 
     async def shrink(self, error: DBAPIError) -> None:
-        """Claim fewer messages after a row could not be claimed.
-
-        Once that row is alone, it is postponed and the others are claimed.
-        """
+        """Claim fewer messages after a row could not be claimed. Once it is alone, postpone it and claim the others."""
         refusal = getattr(cause(error), "constraint_name", None) or sqlstate(error)  # the message would hold the phone
         logger.error("claim refused", mailing_id=self._mailing.id, messages=self._limit, error=refusal)
         if self._limit > 1:
@@ -139,7 +136,6 @@ class Claimer:
             await asyncio.sleep(ROW_ERROR_PAUSE_S)
 
     async def unchanged(self) -> bool:
-        """Whether the mailing still runs by the same plan."""
         async with transaction(self._context.sessions) as session:
             mailing = await running_mailing(session, self._mailing.id)
         return mailing is not None and mailing.plan_revision == self._mailing.plan_revision

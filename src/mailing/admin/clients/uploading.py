@@ -99,7 +99,6 @@ async def _upload_page(request: AnyRequest, session: Session, *, error: str, sta
 
 @get("/uploads/{upload_id:int}", guards=EDITOR)
 async def show(request: AnyRequest, session: Session, upload_id: FromPath[Id]) -> Response[str]:
-    """Show the preview, the progress or the result, by the upload's status."""
     upload = await repository.get_upload(session, upload_id)
     if upload.status == UploadStatus.uploaded:
         preview, hours = await actions.preview_of(session, upload), repository.UNCONFIRMED_RETENTION_H

@@ -75,7 +75,6 @@ async def read(
 
 
 async def _period(session: AsyncSession, state: AppState, day: date, *, now: datetime) -> Period:
-    """Return the period of the day's report. Raise NotFound for a day without a report."""
     try:
         return await planning.day_on(session, state.settings, day, now=now)
     except Invalid:

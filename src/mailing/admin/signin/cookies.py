@@ -39,7 +39,6 @@ def forget_oidc_state(answer: Response[Any], request: AnyRequest) -> None:
 
 
 def oidc_state_of(request: AnyRequest) -> OidcState | None:
-    """Return None without a valid cookie."""
     try:
         return msgspec.json.decode(
             urlsafe_b64decode(request.cookies.get(_oidc_cookie_name(request), "")), type=OidcState

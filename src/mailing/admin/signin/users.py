@@ -104,7 +104,6 @@ async def enable_user(viewer: CurrentViewer, session: Session, caller: Caller, u
 
 
 def _role_names(viewer: Viewer) -> list[tuple[str, str]]:
-    """Return the options for a role: value and label."""
     return [
         (str(Role.VIEWER), viewer.gettext("viewer: reads everything")),
         (str(Role.EDITOR), viewer.gettext("editor: also edits clients and drafts mailings")),

@@ -222,7 +222,6 @@ _DELETE_ROWS = text("DELETE FROM upload_row_error WHERE position(:phone IN row) 
 
 
 async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
-    """Delete rejected rows that contain the phone, of every user."""
     await session.execute(_DELETE_ROWS, {"phone": phone})
 
 

@@ -52,7 +52,6 @@ def code_of(value: object) -> int | None:
 
 
 def word_of(value: object) -> str | None:
-    """Return the text, or None if it is something else."""
     return value if isinstance(value, str) else None
 
 

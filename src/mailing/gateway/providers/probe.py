@@ -34,10 +34,7 @@ class Probe(Provider):
 
 
 def classify(response: Response, message_id: int) -> Answer:
-    """Classify a complete response. Raises nothing, for any status and any bytes.
-
-    The content type is ignored on purpose: the gateway is known to send `text/json`.
-    """
+    """Ignore the content type on purpose: the gateway is known to send `text/json`."""
     status = response.status
     if response.is_success:
         return _by_body(status, response.body, message_id)

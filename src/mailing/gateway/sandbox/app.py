@@ -55,7 +55,6 @@ async def running(  # noqa: PLR0913 - what the command line has
 
 
 def create_app(gateway: SandboxGateway, *, allowed_hosts: Sequence[str]) -> web.Application:
-    """Create the application of a gateway, which it closes when it is cleaned up."""
     dialect = gateway.dialect
     routes = _Routes(gateway)
     app = web.Application(middlewares=[_only_for(normalized(allowed_hosts))])

@@ -90,10 +90,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def draws(seed: int, message_id: int, nth_call: int, *, count: int, purpose: bytes = b"") -> list[float]:
-    """Draw `count` numbers in [0, 1) for the nth call of an id.
-
-    Drawn from seed, id and call number, not from a running sequence: a run replays in any order of its calls.
-    """
+    """Draw numbers in [0, 1) from seed, id and call number, not in sequence: a run replays in any order of calls."""
     call = struct.pack("<qqq", seed, message_id, nth_call)
     drawn = blake2b(call, digest_size=8 * count, person=purpose).digest()
     return [number / 2**64 for number in struct.unpack(f"<{count}Q", drawn)]
@@ -129,7 +126,6 @@ class ReceiptPlan(msgspec.Struct, frozen=True):
 
 
 def plan_receipt(behaviour: Behaviour, message_id: int, nth_call: int) -> ReceiptPlan:
-    """Draw what is reported of an accepted message."""
     chances = [getattr(behaviour, name) for name in ReceiptPlan.__struct_fields__]
     drawn = draws(behaviour.seed, message_id, nth_call, count=len(chances), purpose=b"receipt")
     return ReceiptPlan(*(draw < chance for draw, chance in zip(drawn, chances, strict=True)))

@@ -98,7 +98,6 @@ class SandboxGateway:
             self._under_way.discard(order.id)
 
     async def check(self, request: web.Request) -> web.Response:
-        """Answer a check of the account's credentials."""
         if not self._is_authorised(await _received(request)):
             return _response(self.dialect.answer("unauthorized_401", None))
         return web.json_response({"balance": "100.00", "status": "active"})

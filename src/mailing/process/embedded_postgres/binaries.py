@@ -43,10 +43,7 @@ def find_binaries(existing: int | None = None) -> Binaries:
 
 
 def _installed() -> Iterator[Binaries]:
-    """Yield the most preferred first.
-
-    The system's are looked for only if the package's are not usable, because each is run.
-    """
+    """Yield the most preferred first. The system's are looked for only if needed, because each is run."""
     if package := _package():
         yield package
     yield from _of_system()
