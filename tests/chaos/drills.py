@@ -21,13 +21,14 @@ import uvloop
 
 from chaos.gateway.ledger import calls_in
 from chaos.runner.drill import Drill, drilling
-from chaos.runner.environment import Site, Trial
+from chaos.runner.environment import Site
 from chaos.runner.failover import failover
 from chaos.runner.fairness import fairness
 from chaos.runner.load import Latencies
 from chaos.runner.observer import OLDEST_IDLE_S
 from chaos.runner.patroni import missing
 from chaos.runner.report import Promise, figure, none, table, within
+from chaos.runner.timeline import Trial
 from support.processes import until
 
 PAIRS: Final = 5

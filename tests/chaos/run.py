@@ -11,28 +11,30 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import uvloop
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
+from chaos.gateway.receipts import ReceiptSender, sending_receipts
 from chaos.runner.campaign import Campaign
-from chaos.runner.environment import Trial, site, start_workers
+from chaos.runner.environment import Site, site, start_workers
 from chaos.runner.fault_player import Player
 from chaos.runner.observer import observer
-from chaos.runner.receipts import reporting
 from chaos.runner.record import Record, leaks
 from chaos.runner.report import Promise, promises, table
-from chaos.runner.timeline import FULL, SMALL, Event, Scale, timeline
+from chaos.runner.timeline import FULL, SMALL, Event, Trial, timeline
 from chaos.runner.verdict import judge
 
 # Beside the full run, and smaller: what must never be repeated is not, whatever breaks.
-BESIDE: Final = replace(
+HOLD: Final = replace(
     FULL,
+    name="hold",
+    on_unknown="hold",
     messages=5_000,
     rate=40.0,
     kills=20,
@@ -46,16 +48,13 @@ BESIDE: Final = replace(
     extensions=1,
     end_s=60.0,
 )
+RECOGNISING: Final = replace(HOLD, name="ids recognised", on_unknown="retry", recognises_ids=True)
 
 
 def trials(scale: str, messages: int | None) -> list[Trial]:
-    if scale == "small":
-        return [_trial("small", SMALL, messages)]
-    return [
-        _trial("full", FULL, messages),
-        replace(_trial("hold", BESIDE, None), on_unknown="hold"),
-        replace(_trial("ids recognised", BESIDE, None), recognises_ids=True),
-    ]
+    """`messages`: of the first, instead of the scale's."""
+    first, *others = [SMALL] if scale == "small" else [FULL, HOLD, RECOGNISING]
+    return [replace(first, messages=messages or first.messages), *others]
 
 
 async def run(trial: Trial, *, seed: int, directory: Path, fsync: bool) -> Record:
@@ -79,12 +78,21 @@ async def run(trial: Trial, *, seed: int, directory: Path, fsync: bool) -> Recor
     return record
 
 
+@asynccontextmanager
+async def reporting(here: Site, *, seed: int) -> AsyncIterator[ReceiptSender]:
+    """The provider's part: it reports what it accepted while the block lasts, and at its end what is left."""
+    async with here.database.connection() as connection:
+        key = await connection.fetchval("SELECT receipt_key FROM installation")
+    async with here.api() as http, sending_receipts(here.witness.ledger, http, key, base=here.url, seed=seed) as sender:
+        yield sender
+
+
 async def _play(player: Player, events: list[Event]) -> None:
     """Whatever is not final when the time is over counts against the product."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(player.scale.limit_s):
+        async with asyncio.timeout(player.trial.limit_s):
             await player.play(events)
-            await player.seen.end(stuck_s=player.scale.stuck_s)
+            await player.seen.end(stuck_s=player.trial.stuck_s)
 
 
 def _record(player: Player, trial: Trial, seed: int) -> Record:
@@ -101,11 +109,6 @@ def _record(player: Player, trial: Trial, seed: int) -> Record:
         locked=player.locked,
         seen=player.seen.seen,
     )
-
-
-def _trial(name: str, scale: Scale, messages: int | None) -> Trial:
-    chosen = replace(scale, messages=messages) if messages else scale
-    return Trial(name=name, **asdict(chosen))
 
 
 def _tell(record: Record) -> list[Promise]:

@@ -25,7 +25,6 @@ from chaos.checker.facts import (
     Receipt,
     Terms,
     Told,
-    ToldDelivery,
 )
 from chaos.checker.versions import traits_of
 from chaos.gateway.ledger import calls_in
@@ -41,7 +40,7 @@ ALWAYS = Day(date(2000, 1, 1), "UTC", datetime(2000, 1, 1, tzinfo=UTC), datetime
 
 async def collect(sessions: Sessions, api: httpx.AsyncClient, ledger: Path, history: History) -> Evidence:
     """Call when nothing moves any more: the sources are read one after the other. `api` is at `…/mailing/api`."""
-    told, delivery = await _told_by_statistics(api)
+    told = await _told_by_statistics(api)
     async with snapshot(sessions) as session:
         # between two statements 100,000 rows become objects: seconds on a busy machine
         await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
@@ -54,7 +53,6 @@ async def collect(sessions: Sessions, api: httpx.AsyncClient, ledger: Path, hist
             taken_at=time.time(),
             told=told + await _told_by_report(session),
             receipts=await _rows(session, _RECEIPTS, Receipt),
-            delivery=delivery,
             resolutions=frozenset(await session.scalars(text(_RESOLVED))),
             **asdict(history),
         )
@@ -114,9 +112,9 @@ def _mailing(row: Any) -> Mailing:  # noqa: ANN401 - a row with every column
     )
 
 
-async def _told_by_statistics(api: httpx.AsyncClient) -> tuple[list[Told], list[ToldDelivery]]:
+async def _told_by_statistics(api: httpx.AsyncClient) -> list[Told]:
     """Return no deliveries where no receipts are expected."""
-    told, delivery = [], []
+    told = []
     cursor: dict[str, str] = {}
     while True:
         page = (await api.get("/statistics/", params={"limit": "500"} | cursor)).raise_for_status().json()
@@ -128,9 +126,9 @@ async def _told_by_statistics(api: httpx.AsyncClient) -> tuple[list[Told], list[
             alone = (await api.get(f"/statistics/{mailing_id}/", params={"limit": 1})).raise_for_status().json()
             told.append(Told(f"GET /statistics/{mailing_id}/", mailing_id, _counts(alone["counts"])))
             if line.get("delivery"):
-                delivery.append(ToldDelivery("a line of GET /statistics/", mailing_id, **line["delivery"]))
+                told.append(Told("a line of GET /statistics/", mailing_id, line["delivery"]))
         if page["next_cursor"] is None:
-            return told, delivery
+            return told
         cursor = {"cursor": page["next_cursor"]}
 
 

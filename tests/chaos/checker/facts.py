@@ -8,6 +8,7 @@ from mailing.mailings.window import LocalWindow
 
 FINAL = frozenset({"sent", "failed", "cancelled", "expired", "unknown"})
 STATUSES = FINAL | {"pending", "sending"}
+DELIVERY = frozenset({"delivered", "undelivered", "awaited"})
 
 
 class Call(Struct):
@@ -120,7 +121,9 @@ PATIENCE_S = 10.0
 
 
 class Told(Struct, frozen=True):
-    """Counts by status as `source` gives them, of one mailing or, without one, of all. `planned` is the sum."""
+    """Counts as `source` gives them, of one mailing or, without one, of all: by status, with `planned` for the sum, or
+    of DELIVERY, what became of the sent messages.
+    """
 
     source: str
     mailing_id: int | None
@@ -142,16 +145,6 @@ class Reported(Struct, frozen=True):
     state: int
     answer: int
     is_forged: bool = False
-
-
-class ToldDelivery(Struct, frozen=True):
-    """What `source` says became of a mailing's sent messages."""
-
-    source: str
-    mailing_id: int
-    delivered: int
-    undelivered: int
-    awaited: int
 
 
 class Kill(Struct, frozen=True):
@@ -200,7 +193,6 @@ class Evidence(History, frozen=True, kw_only=True):
     taken_at: float
     told: list[Told] = []
     receipts: list[Receipt] = []
-    delivery: list[ToldDelivery] = []
     resolutions: frozenset[int] = frozenset()
     retry_max_s: float = 10.0
 

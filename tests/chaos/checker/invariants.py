@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from chaos.checker.call_times import permitted
 from chaos.checker.case import Case
-from chaos.checker.facts import STATUSES, Call, Evidence, Violation
+from chaos.checker.facts import DELIVERY, Call, Evidence, Violation
 from chaos.checker.outcomes import (
     ended,
     expired_in_time,
@@ -17,6 +17,7 @@ from chaos.checker.outcomes import (
 )
 from chaos.checker.planning import planned_once
 from chaos.checker.receipts import receipts_are_true
+from mailing.gateway.providers.receipt import ReceiptState
 
 
 def check(evidence: Evidence) -> list[Violation]:
@@ -62,20 +63,27 @@ def _lasted_s(call: Call, lag_s: float) -> float:
 
 
 def counted(case: Case) -> Iterator[Violation]:
-    """I10. Whatever counts is compared with the rows; test sends stand outside of all statistics."""
-    tests = {mailing.id for mailing in case.evidence.mailings if mailing.is_test}
-    rows: Counter[tuple[int | None, str]] = Counter()
-    for message in case.evidence.messages:
-        if message.mailing_id not in tests:
-            rows.update(
-                (mailing, name) for mailing in (message.mailing_id, None) for name in (message.status, "planned")
-            )
+    """I10, and I13 for receipts. Whatever counts is compared with the rows."""
+    rows = _rows(case.evidence)
     for told in case.evidence.told:
         of = "all mailings" if told.mailing_id is None else f"mailing {told.mailing_id}"
-        for name in STATUSES | {"planned"}:
-            if told.counts.get(name, rows[told.mailing_id, name]) != rows[told.mailing_id, name]:
-                found = f"{told.counts[name]} {name} of {of}, and the rows {rows[told.mailing_id, name]}"
-                yield Violation("I10", None, f"{told.source} says {found}")
+        for name, count in told.counts.items():
+            if count != (found := rows[told.mailing_id, name]):
+                sentence = f"{told.source} says {count} {name} of {of}, and the rows {found}"
+                yield Violation("I13" if name in DELIVERY else "I10", None, sentence)
+
+
+def _rows(evidence: Evidence) -> Counter[tuple[int | None, str]]:
+    """Count by mailing, or None for all, and by name. Test sends stand outside of all statistics."""
+    tests = {mailing.id for mailing in evidence.mailings if mailing.is_test}
+    rows: Counter[tuple[int | None, str]] = Counter()
+    for message in evidence.messages:
+        if message.mailing_id not in tests:
+            rows.update((of, name) for of in (message.mailing_id, None) for name in (message.status, "planned"))
+    rows.update((receipt.mailing_id, ReceiptState(receipt.state).name) for receipt in evidence.receipts)
+    for of in (mailing.id for mailing in evidence.mailings):
+        rows[of, "awaited"] = max(0, rows[of, "sent"] - rows[of, "delivered"] - rows[of, "undelivered"])
+    return rows
 
 
 RULES = (

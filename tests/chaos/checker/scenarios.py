@@ -25,10 +25,7 @@ async def calm(stage: Stage) -> None:
     await stage.campaign.clients(3, tag="other")
     await stage.campaign.api.patch(f"/clients/{vips[0]}/", json={"opted_out": True})
     await stage.gateway.change({"latency_s": 0.2})
-    async with stage.working():
-        await stage.campaign.mailing(filter={"tags": ["vip"], "operator_codes": []})
-        await stage.until(lambda: _called(stage))
-        await stage.settle()
+    await _send(stage, filter={"tags": ["vip"], "operator_codes": []})
 
 
 async def trouble(stage: Stage) -> None:
@@ -55,29 +52,20 @@ async def slow(stage: Stage) -> None:
     """Every call lasts longer than a busy gateway may be late with its notes."""
     await stage.campaign.clients(4)
     await stage.gateway.change({"latency_s": 2.0})
-    async with stage.working():
-        await stage.campaign.mailing()
-        await stage.until(lambda: _called(stage))
-        await stage.settle()
+    await _send(stage)
 
 
 async def abroad(stage: Stage) -> None:
     """Open the window in UTC alone; in the clients' zone it opens after the mailing's end."""
     await stage.campaign.clients(5, timezone="Etc/GMT-6")
     await stage.campaign.clients(5, timezone="UTC")
-    async with stage.working():
-        await stage.campaign.mailing(local_window=_hours_around(datetime.now(UTC)))
-        await stage.until(lambda: _called(stage))
-        await stage.settle()
+    await _send(stage, local_window=_hours_around(datetime.now(UTC)))
 
 
 async def scheduled(stage: Stage) -> None:
     """Schedule a start that is still to come when the worker is ready."""
     await stage.campaign.clients(5)
-    async with stage.working():
-        await stage.campaign.mailing(starts_in_s=4)
-        await stage.until(lambda: _called(stage))
-        await stage.settle()
+    await _send(stage, starts_in_s=4)
 
 
 async def withdrawn(stage: Stage) -> None:
@@ -242,6 +230,14 @@ async def row_refused(stage: Stage) -> None:
             await _leases_run_out(stage)
         if not stage.is_faulty:
             await stage.until(lambda: _sent(stage, 6))  # parked as unknown by the third refusal, it is recorded later
+
+
+async def _send(stage: Stage, **mailing: Any) -> None:  # noqa: ANN401 - fields of a mailing
+    """From its beginning until nothing moves any more."""
+    async with stage.working():
+        await stage.campaign.mailing(**mailing)
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from chaos.runner.timeline import Scale
+from chaos.runner.timeline import Trial
 
 PHONES_FROM: Final = 79_160_000_000
 # Part of the run and its share of the messages; the rest is `long`, which outlasts the others. `windowed`: [3 minutes
@@ -45,29 +45,29 @@ class Part(Struct, frozen=True):
         return MOVING_ZONES if self.name.startswith("churn") else ("Etc/UTC",)
 
 
-def parts(scale: Scale) -> dict[str, Part]:
+def parts(trial: Trial) -> dict[str, Part]:
     """In the order of their clients; a message each, and one of every mailing for a swarm's."""
     found: dict[str, Part] = {}
     first = 1
-    for name, count, mailings in _sizes(scale):
+    for name, count, mailings in _sizes(trial):
         found[name] = Part(name, first, count, mailings)
         first += count
     return found
 
 
-def _sizes(scale: Scale) -> Iterator[tuple[str, int, int]]:
-    sizes = [(name, int(scale.messages * share), 1) for name, share in SHARES.items()]
-    for kind, share, count in (("churn", CHURNED, scale.churns), ("extended", EXTENDED, scale.extensions)):
-        sizes += [(f"{kind}-{nth + 1}", int(scale.messages * share / count), 1) for nth in range(count)]
-    if scale.swarm:
-        sizes.append(("swarm", int(scale.messages * SWARMED / scale.swarm), scale.swarm))
-    yield "long", scale.messages - sum(count * mailings for _, count, mailings in sizes), 1
+def _sizes(trial: Trial) -> Iterator[tuple[str, int, int]]:
+    sizes = [(name, int(trial.messages * share), 1) for name, share in SHARES.items()]
+    for kind, share, count in (("churn", CHURNED, trial.churns), ("extended", EXTENDED, trial.extensions)):
+        sizes += [(f"{kind}-{nth + 1}", int(trial.messages * share / count), 1) for nth in range(count)]
+    if trial.swarm:
+        sizes.append(("swarm", int(trial.messages * SWARMED / trial.swarm), trial.swarm))
+    yield "long", trial.messages - sum(count * mailings for _, count, mailings in sizes), 1
     yield from sizes
 
 
-def rows(scale: Scale) -> Iterator[tuple[str, str, str, str]]:
+def rows(trial: Trial) -> Iterator[tuple[str, str, str, str]]:
     """phone, operator_code, tag, timezone of each client, in the order of ids; half of each part with each operator."""
-    for part in parts(scale).values():
+    for part in parts(trial).values():
         for nth, client in enumerate(part.ids):
             yield str(phone_of(client)), ("916", "917")[nth % 2], part.name, part.zones[nth // 2 % len(part.zones)]
 

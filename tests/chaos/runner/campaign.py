@@ -15,7 +15,7 @@ from chaos.runner.api_users import People
 from chaos.runner.audience import KOLKATA, SHARES, parts, rows
 from chaos.runner.churn import Crowd, hours
 from chaos.runner.environment import Site
-from chaos.runner.timeline import Event, Kind, Scale
+from chaos.runner.timeline import Event, Kind, Trial
 
 MARK: Final = "Zugspitze"  # in every text, and so in nothing but calls and rows
 # While an end is moved on: calls that surely fail, too few for the breaker, and slow enough that some are under way.
@@ -23,13 +23,11 @@ FAILING: Final = {"status:408": 0.3, "throttle_429": 0.1}
 FAILING_LATENCY_S: Final = 1.5
 FAILING_S: Final = 6.0
 FIRST_END_S: Final = 6.0
-MAILINGS: Final = {
+DEEDS: Final = {
     Kind.pause: PAUSE,
     Kind.resume: RESUME,
     Kind.cancel: CANCEL,
     Kind.delete: DELETE,
-}
-CLIENTS: Final = {
     Kind.opt_out: OPT_OUT,
     Kind.delete_client: DELETE,
     Kind.move_client: edit(timezone="Asia/Tokyo"),
@@ -37,14 +35,14 @@ CLIENTS: Final = {
 
 
 class Campaign:
-    def __init__(self, here: Site, api: httpx.AsyncClient, scale: Scale, seed: int) -> None:
+    def __init__(self, here: Site, api: httpx.AsyncClient, trial: Trial, seed: int) -> None:
         self.mailings: dict[str, int] = {}
         self._here = here
-        self._scale = scale
+        self._scale = trial
         self._seed = seed
-        self._parts = parts(scale)
+        self._parts = parts(trial)
         self._chance = random.Random(seed)  # noqa: S311 - a replay, not a secret
-        self._people = People(here, api, at_once=scale.people)
+        self._people = People(here, api, at_once=trial.people)
         self._edits = 0
         self._left_out = False
         self._ends_at = datetime.now(UTC) + timedelta(hours=2)
@@ -68,7 +66,7 @@ class Campaign:
         match event.kind:
             case Kind.opt_out | Kind.delete_client | Kind.move_client:
                 client = self._chance.choice(self._parts[event.target].ids)
-                await self._people.do(CLIENTS[event.kind], Subject("client", client))
+                await self._people.do(DEEDS[event.kind], Subject("client", client))
             case Kind.edit:
                 await self._edit()
             case Kind.churn | Kind.swarm:
@@ -76,7 +74,7 @@ class Campaign:
             case Kind.extend:
                 await self._extend(event.target)
             case _:
-                await self._people.do(MAILINGS[event.kind], Subject("mailing", self.mailings[event.target]))
+                await self._people.do(DEEDS[event.kind], Subject("mailing", self.mailings[event.target]))
 
     async def plan_anew(self) -> None:
         """Plan the whole audience of the long mailing again, by moving its end on a second."""

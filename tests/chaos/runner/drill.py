@@ -10,8 +10,9 @@ from typing import Any, Final
 import httpx
 from msgspec.structs import replace
 
-from chaos.runner.environment import KEY, Site, Trial, site, start_workers
+from chaos.runner.environment import KEY, Site, site, start_workers
 from chaos.runner.load import Latencies, load
+from chaos.runner.timeline import Trial
 from support.processes import until
 
 PATHS: Final = ["/mailing/api/statistics/", "/mailing/api/mailings/", "/mailing/api/clients/"]

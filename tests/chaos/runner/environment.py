@@ -10,10 +10,9 @@ import httpx
 from msgspec.structs import replace
 
 from chaos.gateway.process import MIX, Witness, witness
-from chaos.runner.launcher import executed, forked
 from chaos.runner.postgres import Database, database
-from chaos.runner.supervisor import Processes, processes
-from chaos.runner.timeline import Scale
+from chaos.runner.supervisor import Processes, executed, forked, supervising
+from chaos.runner.timeline import Trial
 from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.mail_server import PostOffice, open_post_office
@@ -23,15 +22,6 @@ from support.proxy import Proxy
 
 KEY: Final = "a-key-for-the-fault-run"
 TOKEN: Final = "a-token-for-the-fault-run"
-
-
-class Trial(Scale, frozen=True, kw_only=True):
-    """A run: how much, and under which of the settings that decide what a repeat means."""
-
-    name: str
-    on_unknown: str = "retry"
-    recognises_ids: bool = False
-    failover: str = "restore"
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,7 @@ async def site(
         gateway = await parts.enter_async_context(witness(directory, seed=seed))
         await gateway.behave(mix=MIX, latency_s=trial.latency_s, recognises_ids=trial.recognises_ids)
         office = await parts.enter_async_context(open_post_office())
-        running = await parts.enter_async_context(processes(directory, forked if trial.is_quick else executed))
+        running = await parts.enter_async_context(supervising(directory, forked if trial.is_quick else executed))
         settings = _settings(own.url, gateway.url, trial)
         workers = [f"worker-{number + 1}" for number in range(trial.workers)]
         here = Site(directory, own, proxy, gateway, office, running, settings, workers)

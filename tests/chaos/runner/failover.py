@@ -15,9 +15,10 @@ from chaos.checker.facts import Absence, History
 from chaos.checker.invariants import check
 from chaos.gateway.ledger import calls_in
 from chaos.runner.drill import Drill
-from chaos.runner.environment import Site, Trial, site
+from chaos.runner.environment import Site, site
 from chaos.runner.patroni import PatroniCluster, patroni_cluster
 from chaos.runner.report import Promise, figure, none, table, within
+from chaos.runner.timeline import Trial
 from chaos.runner.verdict import gather
 from mailing.database.connections import DRIVER_ERRORS
 

@@ -1,79 +1,59 @@
 """Runs a command of `mailing` that ends itself with SIGKILL at named points, as ordered.
 
-    python worker.py --name worker-1 --deaths DIRECTORY --order 17:claim.after:3 -- worker
+    python failpoint_process.py worker-1 DIRECTORY worker
 
-Order 17: die when `claim.after` is reached for the third time from now on. More orders may come as lines on standard
-input. Whoever carries one out first makes its file in DIRECTORY, which only one process can: an order given to all
-workers kills the first that gets there. The end of standard input ends the process.
+An order is a file in DIRECTORY: `worker-1/claim.after` with `17 3` is order 17, to die when `claim.after` is reached
+for the third time from now on. Whoever carries it out first makes `17.json`, which only one process can: an order given
+to all workers kills the first that gets there.
 
 Two points lie inside the engine and are reached by a patch of it here: `call.half_written`, half of the request's bytes
 are in the socket; `call.written`, all of them are.
 """
 
-import argparse
 import json
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections import Counter
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
 from mailing import failpoints
 from mailing.cli import main as cli
 from mailing.gateway.http_transport import Exchange
+from mailing.process.supervisor import exit_with_parent
 
 WRITTEN_PART: Final = {"call.half_written": 0.5, "call.written": 1.0}
 
 
-@dataclass
-class Order:
-    number: int
-    point: str
-    hits_left: int
-
-
 class Orders:
-    """One open order for each point; a newer one takes its place."""
-
     def __init__(self, name: str, directory: Path) -> None:
         self._name = name
         self._directory = directory
-        self._open: dict[str, Order] = {}
-
-    def take(self, line: str) -> None:
-        number, point, hits = line.split(":")
-        self._open[point] = Order(int(number), point, int(hits))
-
-    def listen(self, lines: Iterable[str]) -> None:
-        """In a thread of its own. A blocked event loop can't keep a process alive whose harness is gone."""
-        with suppress(EOFError, OSError):
-            for line in lines:
-                self.take(line.strip())
-        os._exit(1)
+        self._hits: Counter[int] = Counter()
 
     def reached(self, point: str) -> None:
-        if point not in WRITTEN_PART and self.is_due(point) and self.is_first(point):
+        if point not in WRITTEN_PART and self.is_to_die(point):
             die()
 
-    def is_due(self, point: str) -> bool:
-        if (order := self._open.get(point)) is None:
+    def is_to_die(self, point: str) -> bool:
+        """Whether an order is due here, and this process is the one to carry it out."""
+        file = self._directory / self._name / point
+        if not file.exists():
             return False
-        order.hits_left -= 1
-        return order.hits_left <= 0
+        order, hits = map(int, file.read_text().split())
+        self._hits[order] += 1
+        if self._hits[order] < hits:
+            return False
+        file.unlink()
+        return self._is_first(order, point)
 
-    def is_first(self, point: str) -> bool:
-        """Whether this process is the one to carry the order out; then it stands written that it did."""
-        if (order := self._open.pop(point, None)) is None:
-            return False
-        death = {"order": order.number, "point": point, "name": self._name, "pid": os.getpid()}
+    def _is_first(self, order: int, point: str) -> bool:
+        """Return True to one process; then it stands written that it died."""
+        death = {"order": order, "point": point, "name": self._name, "pid": os.getpid()}
         death["at"] = datetime.now(UTC).isoformat()
-        draft = self._directory / f"{order.number}.{os.getpid()}"
+        draft = self._directory / f"{order}.{os.getpid()}"
         draft.write_text(json.dumps(death))
         try:
             draft.with_suffix(".json").hardlink_to(draft)
@@ -91,9 +71,8 @@ def write_in_parts(orders: Orders) -> None:
     whole = Exchange.write
 
     def write(exchange: Exchange, request: bytes) -> None:
-        due = next((point for point in WRITTEN_PART if orders.is_due(point)), None)
         transport = exchange._connection.transport  # noqa: SLF001 - its socket is not shown
-        if due and transport and orders.is_first(due):
+        if transport and (due := next(filter(orders.is_to_die, WRITTEN_PART), None)):
             os.write(transport.get_extra_info("socket").fileno(), request[: int(len(request) * WRITTEN_PART[due])])
             die()
         whole(exchange, request)
@@ -101,26 +80,14 @@ def write_in_parts(orders: Orders) -> None:
     Exchange.write = write  # type: ignore[method-assign, assignment]
 
 
-def main(arguments: Sequence[str], more_orders: Iterable[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--deaths", type=Path, required=True)
-    parser.add_argument("--order", action="append", default=[])
-    parser.add_argument("command", nargs="+")
-    given = parser.parse_args(arguments)
-    orders = Orders(given.name, given.deaths)
-    for line in given.order:
-        orders.take(line)
+def main(name: str, directory: str, *command: str) -> None:
+    orders = Orders(name, Path(directory))
     failpoints.enable(orders.reached)
     write_in_parts(orders)
-    threading.Thread(target=orders.listen, args=(more_orders,), name="orders", daemon=True).start()
-    sys.argv = ["mailing", *given.command]
+    sys.argv = ["mailing", *command]
     cli.main()
 
 
-def main_of_fork(arguments: Sequence[str], more_orders: Connection) -> None:
-    main(arguments, iter(more_orders.recv, None))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:], sys.stdin)
+    exit_with_parent()
+    main(*sys.argv[1:])

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from chaos.runner.drill import Drill, drilling
-from chaos.runner.environment import Trial
 from chaos.runner.report import Promise, figure, within
+from chaos.runner.timeline import Trial
 
 
 async def fairness(directory: Path) -> list[Promise]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
@@ -12,9 +13,9 @@ from msgspec import Struct
 
 from chaos.runner.campaign import Campaign
 from chaos.runner.environment import Site
-from chaos.runner.freezes import Freezes
 from chaos.runner.observer import Observer
-from chaos.runner.timeline import ANY_WORKER, Event, Kind, Scale
+from chaos.runner.supervisor import Freezes
+from chaos.runner.timeline import ANY_WORKER, Event, Kind, Trial
 
 CALM_S: Final = 10.0  # before an outage: the rate to compare with
 SLOW_S: Final = 0.2
@@ -39,16 +40,16 @@ class Player:
     locked row, too.
     """
 
-    def __init__(self, here: Site, campaign: Campaign, seen: Observer, scale: Scale) -> None:
+    def __init__(self, here: Site, campaign: Campaign, seen: Observer, trial: Trial) -> None:
         self.happened: list[Happened] = []
         self.left: list[Event] = []
         self.locked: list[int] = []
         self.here = here
         self.campaign = campaign
         self.seen = seen
-        self.scale = scale
+        self.trial = trial
         self._beside: set[asyncio.Task[None]] = set()
-        self._freezing = Freezes(here.processes, scale.workers)
+        self._freezing = Freezes(here.processes, trial.workers)
         self._freezes: list[asyncio.Task[None]] = []
         self._people: list[asyncio.Task[None]] = []
         self._orders: dict[int, Event] = {}
@@ -72,12 +73,10 @@ class Player:
             if not await self.seen.reaches(event.at):
                 self.left = events[number:]
                 break
-            begun = datetime.now(UTC)
-            await self._play(event)
-            if event.kind not in TIMED:
-                self.happened.append(Happened(event, begun, datetime.now(UTC)))
+            with nullcontext() if event.kind in TIMED else self._noted(event):
+                await self._play(event)
             if event.kind in DISRUPTIVE:
-                await asyncio.sleep(self.scale.apart_s)
+                await asyncio.sleep(self.trial.apart_s)
 
     async def _play(self, event: Event) -> None:
         match event.kind:
@@ -100,10 +99,15 @@ class Player:
             case _:
                 await self.campaign.act(event)
 
-    async def _act(self, event: Event) -> None:
+    @contextmanager
+    def _noted(self, event: Event) -> Iterator[None]:
         begun = datetime.now(UTC)
-        await self.campaign.act(event)
+        yield
         self.happened.append(Happened(event, begun, datetime.now(UTC)))
+
+    async def _act(self, event: Event) -> None:
+        with self._noted(event):
+            await self.campaign.act(event)
 
     async def _kill(self, event: Event) -> None:
         if event.point == "report.accepted":
@@ -158,21 +162,19 @@ class Player:
     async def _outage(self, event: Event) -> None:
         await asyncio.gather(*self._freezes, *self._people)
         await asyncio.sleep(CALM_S)
-        begun = datetime.now(UTC)
-        await self.here.witness.behave(mode=event.target)
-        await asyncio.sleep(event.seconds)
-        await self.here.witness.behave(mode="normal")
-        self.happened.append(Happened(event, begun, datetime.now(UTC)))
-        await asyncio.sleep(self.scale.settle_s)
+        with self._noted(event):
+            await self.here.witness.behave(mode=event.target)
+            await asyncio.sleep(event.seconds)
+            await self.here.witness.behave(mode="normal")
+        await asyncio.sleep(self.trial.settle_s)
 
     async def _lock(self, event: Event) -> None:
         """Somebody's transaction holds the row of a message that is being sent."""
         await asyncio.gather(*self._beside)
         async with self.here.database.connection() as connection, connection.transaction():
             self.locked.append(await self._lock_what_is_sent(connection))
-            begun = datetime.now(UTC)
-            await asyncio.sleep(event.seconds)
-        self.happened.append(Happened(event, begun, datetime.now(UTC)))
+            with self._noted(event):
+                await asyncio.sleep(event.seconds)
         await asyncio.sleep(RECORDED_S)
 
     async def _lock_what_is_sent(self, connection: asyncpg.Connection) -> int:

@@ -11,11 +11,11 @@ from msgspec import Struct, field
 from chaos.checker.duplicates import Accounting
 from chaos.checker.facts import Action, Violation
 from chaos.runner.campaign import MARK
-from chaos.runner.environment import KEY, TOKEN, Trial
+from chaos.runner.environment import KEY, TOKEN
 from chaos.runner.fault_player import Happened
 from chaos.runner.observer import Seen
 from chaos.runner.supervisor import End, Kill
-from chaos.runner.timeline import Event
+from chaos.runner.timeline import Event, Trial
 
 SECRET: Final = re.compile(rf"\b7916\d{{7}}\b|{MARK}|{KEY}|{TOKEN}")
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from chaos.runner.fault_player import DISRUPTIVE, TIMED
 from chaos.runner.measurements import api_of, next_after, overlaid, rate_back_after, undisturbed
 from chaos.runner.record import Record
 from chaos.runner.timeline import POINTS, Kind
@@ -139,17 +140,7 @@ def _coverage(record: Record) -> Iterator[Promise]:
     yield Promise("every named point", f"{len(POINTS)}", ", ".join(missing) or "all", not missing)
     happened = Counter(each.event.kind for each in record.happened)
     wanted = Counter(event.kind for event in record.timeline)
-    for kind in (
-        Kind.restart,
-        Kind.terminate,
-        Kind.freeze,
-        Kind.outage,
-        Kind.network,
-        Kind.lock,
-        Kind.churn,
-        Kind.swarm,
-        Kind.extend,
-    ):
+    for kind in (kind for kind in Kind if kind in (DISRUPTIVE | TIMED) - {Kind.kill}):
         yield _all(f"{kind}s", wanted[kind], happened[kind])
     yield _all("messages planned, and final", record.seen.planned, record.seen.final)
     yield none("mailings that are not over", record.seen.open)

@@ -1,28 +1,53 @@
 """The product's processes in a run: started again when they end, killed at named points, frozen and thawed.
 
 The product's own supervisor waits ever longer before it restarts a process that dies often, and hides the process. A
-run kills hundreds, and needs each one's pid, its orders and its exit status.
+run kills hundreds, and needs each one's pid and its exit status.
 """
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from signal import Signals
 from typing import Final
 
 import msgspec
 
-from chaos.runner.launcher import Launch, Life
+from chaos.runner import failpoint_process
 from mailing.process.supervisor import EXIT_USAGE
 from mailing.settings import Settings
+from support import forks, processes
 from support.processes import clean_environment
 
 STOP_S: Final = 40
+ORDERS: Final = "orders"  # the directory of `failpoint_process`
+
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], AbstractAsyncContextManager[processes.Process]]
+"""Run one life of a process, with these arguments of `failpoint_process` and this environment, and append what it
+prints to a file. A life that lasts longer than the block is ended by SIGKILL.
+"""
+
+
+def executed(
+    arguments: Sequence[str], env: Mapping[str, str], log: Path
+) -> AbstractAsyncContextManager[processes.Process]:
+    """Start it as `mailing up` does, imports and all: 3 s of computing."""
+    command = (sys.executable, failpoint_process.__file__, *arguments)
+    return processes.running(*command, log=log, end=signal.SIGKILL, env=env, cwd=log.parent, stdin=PIPE)
+
+
+def forked(
+    arguments: Sequence[str], env: Mapping[str, str], log: Path
+) -> AbstractAsyncContextManager[processes.Process]:
+    """Copy a process that has imported everything already, for runs that must be quick."""
+    return forks.forked(partial(failpoint_process.main, *arguments), env=env, cwd=log.parent, outputs=(log, log))
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -46,21 +71,18 @@ class End(msgspec.Struct, frozen=True):
 
 @dataclass
 class Process:
-    """`orders` are those not carried out yet: a process that was started again is born with them."""
-
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     directory: Path
     launch: Launch
-    orders: dict[int, str] = field(default_factory=dict)
-    life: Life | None = None
+    life: processes.Process | None = None
     is_wanted: bool = True
 
     @property
     def pid(self) -> int:
         """0 between two lives."""
-        return self.life.process.pid if self.life else 0
+        return self.life.pid if self.life else 0
 
     def signal(self, number: Signals) -> int:
         """Return the pid that got the signal; 0 if no process runs."""
@@ -76,25 +98,16 @@ class Process:
                 return pid
             await asyncio.sleep(0.1)
 
-    def tell(self, order: int, line: str) -> None:
-        self.orders[order] = line
-        if self.life:
-            self.life.tell(line)
-
     async def live(self) -> End:
         """One life, from start to end."""
-        given = dict(self.orders)
-        orders = [argument for line in given.values() for argument in ("--order", line)]
-        arguments = ["--name", self.name, "--deaths", str(self.directory / "deaths"), *orders, "--", *self.command]
+        arguments = [self.name, str(self.directory / ORDERS), *self.command]
         async with self.launch(arguments, self.env, self.directory / f"{self.name}.log") as life:
             self.life = life
-            for order in self.orders.keys() - given.keys():
-                life.tell(self.orders[order])
             try:
-                await life.process.wait()
+                await life.wait()
             finally:
                 self.life = None
-            return End(self.name, life.process.pid, life.process.returncode or 0, datetime.now(UTC))
+            return End(self.name, life.pid, life.returncode or 0, datetime.now(UTC))
 
 
 class Processes:
@@ -104,8 +117,8 @@ class Processes:
         self.ends: list[End] = []
         self._directory = directory
         self._launch = launch
-        self._deaths = directory / "deaths"
-        self._deaths.mkdir(parents=True, exist_ok=True)
+        self._orders = directory / ORDERS
+        self._orders.mkdir(parents=True, exist_ok=True)
         self._processes: dict[str, Process] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._newest_order = 0
@@ -123,12 +136,9 @@ class Processes:
         self, name: str, commands: Iterable[Sequence[str]], settings: Settings, *, point: str
     ) -> None:
         """One command after the other, until one gets as far as `point`."""
-        self._newest_order += 1
-        order = self._newest_order
+        order = self.order(point, of=[name])
         for command in commands:
-            process = self._process(name, command, settings)
-            process.orders[order] = f"{order}:{point}:1"
-            self.ends.append(await process.live())
+            self.ends.append(await self._process(name, command, settings).live())
             if order in {kill.order for kill in self.kills}:
                 return
 
@@ -136,12 +146,15 @@ class Processes:
         """Kill the first of these processes that reaches `point` for the `hits`th time from now on."""
         self._newest_order += 1
         for name in of:
-            self._processes[name].tell(self._newest_order, f"{self._newest_order}:{point}:{hits}")
+            (self._orders / name).mkdir(exist_ok=True)
+            draft = self._orders / f"{name}.draft"
+            draft.write_text(f"{self._newest_order} {hits}")
+            draft.replace(self._orders / name / point)
         return self._newest_order
 
     @property
     def kills(self) -> list[Kill]:
-        files = self._deaths.glob("*.json")
+        files = self._orders.glob("*.json")
         return sorted((msgspec.json.decode(file.read_bytes(), type=Kill) for file in files), key=lambda kill: kill.at)
 
     async def stop(self, names: Sequence[str]) -> None:
@@ -171,14 +184,33 @@ class Processes:
             self.ends.append(end)
             if end.status == EXIT_USAGE:
                 raise RuntimeError(f"{process.name} was started wrongly; see {process.name}.log")
-            for carried_out in {kill.order for kill in self.kills} & process.orders.keys():
-                del process.orders[carried_out]
 
 
 @asynccontextmanager
-async def processes(directory: Path, launch: Launch) -> AsyncIterator[Processes]:
+async def supervising(directory: Path, launch: Launch) -> AsyncIterator[Processes]:
     own = Processes(directory, launch)
     try:
         yield own
     finally:
         await own.stop_all()
+
+
+class Freezes:
+    """Workers that stop for a while and go on, as on a machine that was suspended. At least one of `workers` is
+    running: if none swept, what that takes would be measured as the product's delay.
+    """
+
+    def __init__(self, own: Processes, workers: int) -> None:
+        self._processes = own
+        self._admitted = asyncio.Semaphore(workers - 1)
+
+    async def freeze(self, name: str, seconds: float) -> tuple[datetime, datetime]:
+        """Wait until another worker would be left. Return when it was frozen and when it went on."""
+        async with self._admitted:
+            worker = self._processes[name]
+            pid = await worker.signal_soon(signal.SIGSTOP)
+            begun = datetime.now(UTC)
+            await asyncio.sleep(seconds)
+            if worker.pid == pid:
+                worker.signal(signal.SIGCONT)
+            return begun, datetime.now(UTC)

@@ -2,22 +2,20 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
-from chaos.runner.freezes import Freezes
-from chaos.runner.launcher import Life
-from chaos.runner.supervisor import processes
+from chaos.runner.supervisor import Freezes, supervising
 from mailing.settings import Settings
-from support.processes import running, until
+from support.processes import Process, running, until
 
 
 @pytest.mark.parametrize(("workers", "overlap"), [(2, False), (3, True)])
 async def test_one_worker_is_left_running(tmp_path: Path, workers: int, overlap: bool) -> None:
-    async with processes(tmp_path, _asleep) as own:
+    async with supervising(tmp_path, _asleep) as own:
         freezes = Freezes(own, workers)
         names = [own.start(f"worker-{number}", [], Settings()).name for number in range(workers)]
         await until(lambda: all(own[name].pid for name in names))
@@ -25,7 +23,5 @@ async def test_one_worker_is_left_running(tmp_path: Path, workers: int, overlap:
     assert (second[0] < first[1]) == overlap
 
 
-@asynccontextmanager
-async def _asleep(_arguments: Sequence[str], env: Mapping[str, str], _log: Path) -> AsyncIterator[Life]:
-    async with running("sleep", "600", end=signal.SIGKILL, env=env) as process:
-        yield Life(process, lambda _order: None)
+def _asleep(_arguments: Sequence[str], env: Mapping[str, str], _log: Path) -> AbstractAsyncContextManager[Process]:
+    return running("sleep", "600", end=signal.SIGKILL, env=env)

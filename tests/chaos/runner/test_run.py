@@ -7,11 +7,10 @@ import pytest
 
 from chaos.run import run, trials
 from chaos.runner.audience import parts, rows
-from chaos.runner.environment import Trial
 from chaos.runner.fault_player import LASTING
 from chaos.runner.record import Record
 from chaos.runner.report import promises
-from chaos.runner.timeline import FULL, POINTS, timeline
+from chaos.runner.timeline import FULL, POINTS, Trial, timeline
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from mailing import failpoints
 
-HALF_WRITTEN: Final = "call.half_written"  # reached in the launcher alone
+HALF_WRITTEN: Final = "call.half_written"  # reached in failpoint_process alone
 POINTS: Final = (*failpoints.FAILPOINTS, HALF_WRITTEN)
 ANY_WORKER: Final = "any worker"
 # Reached once in a while, by whichever worker gets the job: the first one there dies.
@@ -41,15 +41,20 @@ class Kind(StrEnum):
     move_client = "move_client"
 
 
-class Scale(Struct, frozen=True, kw_only=True):
-    """How much of everything. `clients` is how many each change of people is made to, one after another.
+class Trial(Struct, frozen=True, kw_only=True):
+    """A run: how much of everything, and under which of the settings that decide what a repeat means.
 
-    `is_quick`: processes are forked, whichever worker comes by a point first dies there, and nobody waits the minute
-    that a dead worker's leases last. Two faults lie `apart_s` apart at least, also after an outage that held them up.
-    `rate`: calls a second, 0 without a limit. `churns` audiences change while they are planned, `extensions` mailings
-    have their end moved on while the gateway fails, `swarm` mailings begin at once, `people` ask at the same time.
+    `clients` is how many each change of people is made to, one after another. `is_quick`: processes are forked,
+    whichever worker comes by a point first dies there, and nobody waits the minute that a dead worker's leases last.
+    Two faults lie `apart_s` apart at least, also after an outage that held them up. `rate`: calls a second, 0 without a
+    limit. `churns` audiences change while they are planned, `extensions` mailings have their end moved on while the
+    gateway fails, `swarm` mailings begin at once, `people` ask at the same time.
     """
 
+    name: str
+    on_unknown: str = "retry"
+    recognises_ids: bool = False
+    failover: str = "restore"
     messages: int
     workers: int
     connections: int
@@ -79,7 +84,8 @@ class Scale(Struct, frozen=True, kw_only=True):
     is_quick: bool = False
 
 
-FULL: Final = Scale(
+FULL: Final = Trial(
+    name="full",
     messages=100_000,
     workers=4,
     connections=32,
@@ -100,7 +106,8 @@ FULL: Final = Scale(
     hits=40,
     end_s=300.0,
 )
-SMALL: Final = Scale(
+SMALL: Final = Trial(
+    name="small",
     messages=1_200,
     workers=3,
     connections=16,
@@ -141,40 +148,40 @@ class Event(Struct, frozen=True, kw_only=True):
         return f"{self.at:6.1%}  {self.kind:<14}{self.target}{detail}{lasts}"
 
 
-def timeline(scale: Scale, seed: int) -> list[Event]:
+def timeline(trial: Trial, seed: int) -> list[Event]:
     chance = random.Random(seed)  # noqa: S311 - a replay, not a secret
-    events = [*_of_processes(scale, chance), *_of_parts(scale, chance), *_of_people(scale, chance)]
+    events = [*_of_processes(trial, chance), *_of_parts(trial, chance), *_of_people(trial, chance)]
     return sorted(events, key=lambda event: event.at)
 
 
-def _of_processes(scale: Scale, chance: random.Random) -> Iterator[Event]:
-    for number, at in enumerate(_spread(scale.kills, chance)):
+def _of_processes(trial: Trial, chance: random.Random) -> Iterator[Event]:
+    for number, at in enumerate(_spread(trial.kills, chance)):
         point = POINTS[number] if number < len(POINTS) else chance.choice(sorted(set(POINTS) - RARE))
-        worker = f"worker-{chance.randrange(scale.workers) + 1}"
-        hits = chance.randint(1, scale.hits) if point.startswith("call.") else 1
-        anyone = point in RARE or (scale.is_quick and point != "stop.draining")
+        worker = f"worker-{chance.randrange(trial.workers) + 1}"
+        hits = chance.randint(1, trial.hits) if point.startswith("call.") else 1
+        anyone = point in RARE or (trial.is_quick and point != "stop.draining")
         yield Event(at=at, kind=Kind.kill, target=ANY_WORKER if anyone else worker, point=point, hits=hits)
-    for number, at in enumerate(_spread(scale.freezes, chance)):
-        worker = f"worker-{number % scale.workers + 1}"
-        yield Event(at=at, kind=Kind.freeze, target=worker, seconds=scale.freeze_s)
+    for number, at in enumerate(_spread(trial.freezes, chance)):
+        worker = f"worker-{number % trial.workers + 1}"
+        yield Event(at=at, kind=Kind.freeze, target=worker, seconds=trial.freeze_s)
 
 
-def _of_parts(scale: Scale, chance: random.Random) -> Iterator[Event]:
-    for at in _spread(scale.restarts, chance):
+def _of_parts(trial: Trial, chance: random.Random) -> Iterator[Event]:
+    for at in _spread(trial.restarts, chance):
         yield Event(at=at, kind=Kind.restart, target="PostgreSQL")
-    for at in _spread(scale.terminations, chance):
+    for at in _spread(trial.terminations, chance):
         yield Event(at=at, kind=Kind.terminate, target="all backends")
-    outages = _spread(scale.outages, chance)
+    outages = _spread(trial.outages, chance)
     for number, at in enumerate(outages):
-        yield Event(at=at, kind=Kind.outage, target=OUTAGES[number % len(OUTAGES)], seconds=scale.outage_s)
-    for number, at in enumerate(_spread(scale.networks, chance)):
+        yield Event(at=at, kind=Kind.outage, target=OUTAGES[number % len(OUTAGES)], seconds=trial.outage_s)
+    for number, at in enumerate(_spread(trial.networks, chance)):
         yield Event(at=at, kind=Kind.network, target=NETWORKS[number % len(NETWORKS)], seconds=chance.randint(1, 5))
     # Nothing else goes wrong meanwhile: it follows an outage, or all other faults.
-    for at in (outages or [LAST] * scale.locks)[: scale.locks]:
-        yield Event(at=at, kind=Kind.lock, target="a message being sent", seconds=scale.lock_s)
+    for at in (outages or [LAST] * trial.locks)[: trial.locks]:
+        yield Event(at=at, kind=Kind.lock, target="a message being sent", seconds=trial.lock_s)
 
 
-def _of_people(scale: Scale, chance: random.Random) -> Iterator[Event]:
+def _of_people(trial: Trial, chance: random.Random) -> Iterator[Event]:
     """Mailings by the name of their part in the run, see `parts`."""
     paused_at = chance.uniform(0.02, 0.08)
     yield Event(at=paused_at, kind=Kind.pause, target="paused")
@@ -184,12 +191,12 @@ def _of_people(scale: Scale, chance: random.Random) -> Iterator[Event]:
     yield Event(at=chance.uniform(0.05, 0.2), kind=Kind.cancel, target="cancelled")
     yield Event(at=chance.uniform(0.05, 0.2), kind=Kind.delete, target="deleted")
     for kind in (Kind.opt_out, Kind.delete_client, Kind.move_client):
-        for at in _spread(scale.clients, chance):
+        for at in _spread(trial.clients, chance):
             yield Event(at=at, kind=kind, target="long")
-    for kind, name, count in ((Kind.churn, "churn", scale.churns), (Kind.extend, "extended", scale.extensions)):
+    for kind, name, count in ((Kind.churn, "churn", trial.churns), (Kind.extend, "extended", trial.extensions)):
         for number, at in enumerate(_spread(count, chance)):
             yield Event(at=at * EARLY, kind=kind, target=f"{name}-{number + 1}")
-    if scale.swarm:
+    if trial.swarm:
         yield Event(at=chance.uniform(0.05, 0.3), kind=Kind.swarm, target="swarm")
 
 

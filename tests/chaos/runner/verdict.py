@@ -12,10 +12,10 @@ from chaos.checker.evidence import collect
 from chaos.checker.facts import Absence, Evidence, History, Kill, Reported
 from chaos.checker.invariants import check
 from chaos.runner.campaign import Campaign
-from chaos.runner.environment import Site, Trial
+from chaos.runner.environment import Site
 from chaos.runner.measurements import late_while_locked
 from chaos.runner.record import Record
-from chaos.runner.timeline import Kind
+from chaos.runner.timeline import Kind, Trial
 from mailing.database.engine import open_engine, sessions
 
 UNWRITTEN: Final = 500  # outcomes of one worker that wait to be recorded, at most: one batch
