@@ -35,14 +35,17 @@ COMMENT ON INDEX client_by_phone_end IS 'The search by the last digits of a phon
 CREATE INDEX client_opted_out ON client (id) WHERE opted_out;
 COMMENT ON INDEX client_opted_out IS 'The search for clients who opted out, in keyset order.';
 
--- After all clients were deleted, the planner takes the table for empty, however full it is again, until autovacuum has
--- analyzed it. Each join with it then compares all with all: 20,000 clients took minutes. Only the owner may analyze. An
--- import that does so at the same moment is not waited for.
-CREATE FUNCTION analyze_refilled_clients() RETURNS void LANGUAGE plpgsql
+-- After all rows were deleted, the planner takes a table for empty, however full it is again, until autovacuum has
+-- analyzed it. Each join with it then compares all with all: 20,000 clients or messages took minutes. Only the owner may
+-- analyze. A transaction that does so at the same moment is not waited for.
+CREATE FUNCTION analyze_refilled() RETURNS void LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF (SELECT reltuples = 0 FROM pg_class WHERE oid = 'client'::regclass) THEN
         ANALYZE (SKIP_LOCKED) client;
+    END IF;
+    IF (SELECT reltuples = 0 FROM pg_class WHERE oid = 'message'::regclass) THEN
+        ANALYZE (SKIP_LOCKED) message;
     END IF;
 END $$;
 

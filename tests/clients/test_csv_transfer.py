@@ -12,6 +12,7 @@ from mailing.clients import csv_transfer, csv_validation
 from mailing.clients.csv_reader import CsvReader, ParsedRow
 from mailing.clients.schemas import ImportResult
 from mailing.database.engine import transaction
+from mailing.sending.plan import plan_mailing
 from support.answers import bad_fields, problem_of
 from support.api import Api
 from support.client_requests import uploaded
@@ -126,6 +127,21 @@ async def test_known_clients_are_read_a_few_times_whatever_the_statistics_say(db
     again = in_pieces(file.format(tag="new").encode())
     read, _ = await db.commit_counting(csv_transfer.import_clients, again, by="tests")
     assert 1500 <= read < 100 * 1500, "a nested loop reads 1500 * 1500"
+
+
+async def test_planned_messages_of_changed_clients_are_read_a_few_times_whatever_the_statistics_said(
+    db: Database,
+) -> None:
+    """Half of the clients move, the others opt out. A nested loop locks each message for each other."""
+    phones = [f"7916{n:07d}" for n in range(1000)]
+    await imported(db, "phone,timezone\n" + "".join(f"{phone},UTC\n" for phone in phones))
+    await db.run("UPDATE pg_class SET relpages = 1000, reltuples = 0 WHERE oid = 'message'::regclass")
+    await plan_mailing(db.sessions, await db.add_mailing(is_planned=False))
+    file = "phone,timezone,opted_out\n" + "".join(f"{phone},Asia/Omsk,{n % 2}\n" for n, phone in enumerate(phones))
+    async with transaction(db.sessions) as session:
+        await csv_transfer.import_clients(session, in_pieces(file.encode()), by="tests")
+        pages = await session.scalar(text("SELECT pg_stat_get_xact_blocks_fetched('message'::regclass)"))
+    assert 1000 <= pages < 30 * 1000
 
 
 async def test_a_file_is_judged_beside_the_event_loop(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

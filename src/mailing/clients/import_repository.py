@@ -14,7 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.clients.models import Client
 from mailing.clients.suppression import attribute_opt_outs, opt_out_staged
 from mailing.database.connections import fail_if_lost
-from mailing.database.engine import LONG_STATEMENT_S, execute_long, exempt_from_reachability, fetch_long, raw_connection
+from mailing.database.engine import (
+    LONG_STATEMENT_S,
+    analyze_refilled,
+    execute_long,
+    exempt_from_reachability,
+    fetch_long,
+    raw_connection,
+)
 from mailing.messages.cancellation import cancel_of_opted_out_clients
 from mailing.messages.rescheduling import invalidate_windows_of_moved_clients
 from mailing.reasons.codes import ReasonCode
@@ -104,7 +111,6 @@ _UPDATE_CHANGED = f"""
     )
     INSERT INTO moved_client SELECT id FROM changed WHERE moved
 """  # noqa: S608 - constants of this module
-_ANALYZE_REFILLED = text("SELECT analyze_refilled_clients()")
 _FEW = 1000  # rows
 _RECORD_OPT_OUTS = """
     INSERT INTO event (kind, actor, client_id, detail)
@@ -148,7 +154,7 @@ async def import_staged(
     given = "operator_code" in columns, "tag" in columns
     created = await execute_long(session, _INSERT_NEW)
     if left > _FEW:
-        await session.execute(_ANALYZE_REFILLED)
+        await analyze_refilled(session)
     opted_out = await _record_new_opted_out(session, by=by) if created else 0
     if created < left:
         if opts_out:

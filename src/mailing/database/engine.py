@@ -156,3 +156,8 @@ async def fetch_long(session: AsyncSession, statement: str, *values: object) -> 
     rows: list[asyncpg.Record]
     rows = await (await raw_connection(session)).fetch(statement, *values, timeout=LONG_STATEMENT_S)
     return rows
+
+
+async def analyze_refilled(session: AsyncSession) -> None:
+    """Call after many clients or messages were added: PostgreSQL plans badly for a table that was empty before."""
+    await session.execute(text("SELECT analyze_refilled()"))

@@ -5,7 +5,7 @@ import time
 
 from mailing import failpoints
 from mailing.database.clock import database_now
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, analyze_refilled, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import claim_plan, complete_plan, count_planned, heartbeat_plan, lock_plan
@@ -107,6 +107,7 @@ class _Plan:
             if planned is None:  # another worker plans too, or did so before
                 planned = await plan_slice(session, mailing.id, self.audience, windows, part)
             increment(planned=planned)
+            await analyze_refilled(session)
             await defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
             failpoints.hit("plan.inside")
         return True
