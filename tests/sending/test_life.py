@@ -129,7 +129,7 @@ async def test_pause_stops_the_calls_resume_goes_on_and_nothing_is_sent_twice(ca
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=1)
         assert (await campaign.api.post(f"/mailings/{mailing}/pause")).json()["status"] == "paused"
-        await campaign.until(lambda: _no_call_under_way(campaign, mailing))
+        await campaign.comes_to(mailing, sending=0)
         at_pause = len(await campaign.sandbox.ledger())
         await asyncio.sleep(0.7)
         assert len(await campaign.sandbox.ledger()) == at_pause < 400
@@ -148,7 +148,7 @@ async def test_cancel_stops_what_is_unsent_and_leaves_what_was_sent(campaign: Ca
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=1)
         assert (await campaign.api.post(f"/mailings/{mailing}/cancel")).json()["status"] == "cancelled"
-        await campaign.until(lambda: _nothing_under_way(campaign, mailing))
+        await campaign.comes_to(mailing, pending=0, sending=0)
     counts = await campaign.counts(mailing)
     assert counts["planned"] == 400 == counts["sent"] + counts["cancelled"]
     assert counts["sent"] == len(await campaign.sandbox.ledger()) < 400
@@ -191,12 +191,3 @@ async def test_a_client_that_opts_out_or_goes_while_its_message_waits_gets_no_ca
     assert [item["id"] for item in await campaign.sandbox.ledger()] == [
         message["id"] for message in await campaign.messages(mailing) if message["client_id"] == clients[2]
     ]
-
-
-async def _no_call_under_way(campaign: Campaign, mailing: int) -> bool:
-    return not (await campaign.counts(mailing)).get("sending")
-
-
-async def _nothing_under_way(campaign: Campaign, mailing: int) -> bool:
-    counts = await campaign.counts(mailing)
-    return not counts.get("pending") and not counts.get("sending")

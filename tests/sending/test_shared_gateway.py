@@ -101,7 +101,7 @@ async def test_while_the_gateway_is_down_messages_wait_for_the_breaker_and_lose_
         mailing = await campaign.mailing()
         await campaign.until(lambda: is_open(campaign))
         assert "HTTP 500" in (await gateway(campaign))["breaker"]["reason"]
-        await campaign.until(lambda: _all_pending(campaign, mailing, 300))
+        await campaign.comes_to(mailing, pending=300, sending=0)
         before = await begun(campaign)
         waiting = {message["waiting_for"]["reason"] for message in await campaign.messages(mailing)}
         assert waiting <= {"breaker", "retry"}
@@ -120,7 +120,7 @@ async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_count
         await campaign.sandbox.behave(unauthorized_401=1.0)
         mailing = await campaign.mailing()
         await campaign.until(lambda: is_open(campaign))
-        await campaign.until(lambda: _all_pending(campaign, mailing, 300))
+        await campaign.comes_to(mailing, pending=300, sending=0)
         assert "HTTP 401" in (await gateway(campaign))["breaker"]["reason"]
         messages = await campaign.messages(mailing)
         assert {message["attempts"] for message in messages} == {0}
@@ -141,7 +141,7 @@ async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(campaign: Ca
         mailing = await campaign.mailing()
         await campaign.until_found("SELECT 1 FROM gateway WHERE paused_until > now()")
         await asyncio.sleep(MAX_CHECK_AGE_S)  # a worker may call by what it read of the gateway before
-        await campaign.until(lambda: _all_pending(campaign, mailing, 300))
+        await campaign.comes_to(mailing, pending=300, sending=0)
         calls = len(await begun(campaign))
         await campaign.sandbox.behave()
         await asyncio.sleep(2.5)  # two sweeps
@@ -162,7 +162,7 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(campaig
         stopped = (await campaign.api.post("/gateway/stop")).json()
         (answered,) = await campaign.db.run("SELECT clock_timestamp() AS at")
         assert stopped["stopped"]["by"] == "MAILING_API_KEY"
-        await campaign.until(lambda: _all_pending(campaign, mailing, None))
+        await campaign.comes_to(mailing, sending=0)
         # promised from the answer: what is stored is when the transaction began, which may have waited for claims
         assert max(await begun(campaign)) <= answered.at + timedelta(seconds=1)
         assert datetime.fromisoformat(stopped["stopped"]["at"]) < answered.at
@@ -274,8 +274,3 @@ async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(
     assert not flow_control.may_call(probe=False)
     await telling
     assert not flow_control.may_call(probe=False)
-
-
-async def _all_pending(campaign: Campaign, mailing: int, count: int | None) -> bool:
-    counts = await campaign.counts(mailing)
-    return "sending" not in counts and (count is None or counts.get("pending") == count)

@@ -1,7 +1,7 @@
 """A mailing's whole life: its client on the API's side, the sandbox gateway's ledger, and a worker in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -97,8 +97,11 @@ class ApiCaller:
 
     async def reaches(self, mailing_id: int, **least: int) -> None:
         """Wait until each of these counts is at least so high."""
-        enough = " AND ".join(f"{name} >= {count}" for name, count in least.items())
-        await self.until_found(f"SELECT 1 FROM mailing_counts WHERE mailing_id = :id AND {enough}", id=mailing_id)
+        await self._until_counted(mailing_id, *(f"{name} >= {count}" for name, count in least.items()))
+
+    async def comes_to(self, mailing_id: int, **counts: int) -> None:
+        """Wait until each of these counts is that."""
+        await self._until_counted(mailing_id, *(f"{name} = {count}" for name, count in counts.items()))
 
     async def shows(self, mailing_id: int, **counts: int) -> None:
         """Wait until these are the counts that are not zero."""
@@ -115,7 +118,7 @@ class ApiCaller:
         await self.until_found("SELECT 1 FROM mailing WHERE id = :id AND status = 'finished'", id=mailing_id)
         return await self.counts(mailing_id)
 
-    async def until(self, holds: Callable[[], Awaitable[object]]) -> None:
+    async def until(self, holds: Callable[[], object]) -> None:
         try:
             await until(holds, seconds=PATIENCE_S, every_s=0.05)
         except AssertionError as late:
@@ -125,6 +128,10 @@ class ApiCaller:
     async def until_found(self, sql: str, **values: object) -> None:
         """Wait until the statement returns a row."""
         await self.until(lambda: self.db.run(sql, **values))
+
+    async def _until_counted(self, mailing_id: int, *conditions: str) -> None:
+        counted = f"SELECT 1 FROM mailing_counts WHERE mailing_id = :id AND {' AND '.join(conditions)}"
+        await self.until_found(counted, id=mailing_id)
 
 
 @dataclass(frozen=True)

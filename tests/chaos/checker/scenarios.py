@@ -16,6 +16,14 @@ Scenario = Callable[[Stage], Awaitable[None]]
 
 SLOW = """
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$"""
+ATTEMPTED = "SELECT 1 FROM attempt WHERE outcome = :outcome HAVING count(DISTINCT message_id) >= :least"
+CLAIMED = "SELECT 1 FROM message WHERE status = 'sending' HAVING count(*) >= :least"
+SENT = "SELECT 1 FROM message WHERE status = 'sent' HAVING count(*) >= :least"
+PLANNED = "SELECT 1 FROM mailing HAVING bool_and(planned_revision = plan_revision)"
+PLAN_WAITS = "SELECT 1 FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted"
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event ="
+PLANNING = f"{WAITS} 'PgSleep'"  # slowly: nothing is committed
+ROW_AWAITED = f"{WAITS} 'transactionid'"
 TROUBLE = {"accept_then_drop": 0.15, "accept_then_500": 0.15, "garbage": 0.25, "error_500": 0.1}
 
 
@@ -37,7 +45,7 @@ async def trouble(stage: Stage) -> None:
     await stage.gateway.change({"mix": TROUBLE})
     async with stage.working():
         await stage.campaign.mailing()
-        await stage.until(lambda: _called(stage, MIN_CALLS))
+        await stage.called(MIN_CALLS)
         await stage.gateway.change({"mix": {}})
         await stage.settle()
 
@@ -74,7 +82,7 @@ async def withdrawn(stage: Stage) -> None:
     await stage.gateway.change({"mix": {"accept_then_drop": 1.0}})
     async with stage.working(retry_base_s=600.0, retry_max_s=600.0):
         mailing = await stage.campaign.mailing()
-        await stage.until(lambda: _attempted(stage, 5))
+        await _attempted(stage, 5)
         await stage.act(CANCEL, Subject("mailing", mailing))
         await stage.settle()
 
@@ -88,13 +96,13 @@ async def reworded(stage: Stage) -> None:
     await stage.gateway.change({"mix": {"accept_then_drop": 1.0}})
     async with stage.working():
         mailing = await stage.campaign.mailing(text="before")
-        await stage.until(lambda: _attempted(stage, 4))
+        await _attempted(stage, 4)
     await stage.act(edit(text="after"), Subject("mailing", mailing))
     await stage.act(edit(phone="79169999999"), Subject("client", client))
     await stage.gateway.change({"mix": {}})
     called = stage.gateway.ledger.calls_of.total()
     async with stage.working():
-        await stage.until(lambda: _called(stage, called + 4))
+        await stage.called(called + 4)
         await stage.settle()
 
 
@@ -104,7 +112,7 @@ async def lost(stage: Stage) -> None:
     await stage.gateway.change({"mode": "hold"})
     async with stage.working(gateway_timeout_s=40.0), stage.working(gateway_timeout_s=40.0):
         await stage.campaign.mailing()
-        await stage.until(lambda: _called(stage, 4))
+        await stage.called(4)
         await stage.lose_leases()
         await stage.gateway.change({"mode": "normal"})
         await stage.settle()
@@ -116,10 +124,10 @@ async def overtaken(stage: Stage) -> None:
     await stage.gateway.change({"mode": "hold", "script": ["refuse_400", "accept"]})
     async with stage.working(gateway_timeout_s=40.0), stage.working(gateway_timeout_s=40.0):
         await stage.campaign.mailing()
-        await stage.until(lambda: _called(stage))
+        await stage.called()
         await stage.lose_leases()
         stage.gateway.release_oldest()
-        await stage.until(lambda: _attempted(stage, 1, outcome="refused"))
+        await _attempted(stage, 1, outcome="refused")
         await stage.gateway.change({"mode": "normal"})
         await stage.settle()
 
@@ -195,9 +203,9 @@ async def moved_before_planned(stage: Stage) -> None:
     async with stage.working():
         async with stage.changing_clients():
             await stage.campaign.mailing(local_window=_hours_around(datetime.now(UTC)))
-            await stage.until(stage.plan_waits)
+            await stage.campaign.until_found(PLAN_WAITS)
             await stage.act(edit(timezone="Etc/GMT-6"), Subject("client", clients[0]))
-        await stage.until(lambda: _called(stage))
+        await stage.called()
         await stage.settle()
 
 
@@ -207,9 +215,9 @@ async def moved_on(stage: Stage) -> None:
     await stage.gateway.change({"mode": "hold", "script": ["throttle_429"], "retry_after": "9"})
     async with stage.working():
         mailing = await stage.campaign.mailing(lasts_s=8)
-        await stage.until(lambda: _called(stage, 3))
+        await stage.called(3)
         await stage.act(edit(ends_at=from_now(hours=1)), Subject("mailing", mailing))
-        await stage.until(lambda: _planned(stage))
+        await stage.campaign.until_found(PLANNED)
         await stage.gateway.change({"mode": "normal"})
         await stage.settle()
 
@@ -219,7 +227,7 @@ async def row_locked(stage: Stage) -> None:
     async with _all_called(stage) as [first, *_], stage.locked_row(first):
         stage.gateway.release_oldest()
         if stage.is_faulty:
-            await stage.until(stage.row_awaited)  # by a recorder that holds no other row
+            await stage.campaign.until_found(ROW_AWAITED)  # by a recorder that holds no other row
         await _leases_run_out(stage)
 
 
@@ -229,14 +237,15 @@ async def row_refused(stage: Stage) -> None:
         async with stage.refusing_row(third):
             await _leases_run_out(stage)
         if not stage.is_faulty:
-            await stage.until(lambda: _sent(stage, 6))  # parked as unknown by the third refusal, it is recorded later
+            # Parked as unknown by the third refusal, it is recorded later.
+            await stage.campaign.until_found(SENT, least=6)
 
 
 async def _send(stage: Stage, **mailing: Any) -> None:  # noqa: ANN401 - fields of a mailing
     """From its beginning until nothing moves any more."""
     async with stage.working():
         await stage.campaign.mailing(**mailing)
-        await stage.until(lambda: _called(stage))
+        await stage.called()
         await stage.settle()
 
 
@@ -247,7 +256,7 @@ async def _all_called(stage: Stage) -> AsyncIterator[list[int]]:
     await stage.gateway.change({"mode": "hold"})
     async with stage.working(gateway_timeout_s=40.0), stage.working(gateway_timeout_s=40.0):
         await stage.campaign.mailing()
-        await stage.until(lambda: _called(stage, 6))
+        await stage.called(6)
         yield [call.id for call in _calls(stage)]
         await stage.settle()
 
@@ -256,7 +265,7 @@ async def _leases_run_out(stage: Stage) -> None:
     """Longer after the answers than a worker takes to record them."""
     await stage.gateway.change({"mode": "normal"})
     if not stage.is_faulty:
-        await stage.until(lambda: _sent(stage, 5))
+        await stage.campaign.until_found(SENT, least=5)
     await stage.run_leases_out()
 
 
@@ -269,10 +278,10 @@ async def _while_planned(
     await stage.define(SLOW, "CREATE TRIGGER slow AFTER INSERT ON message FOR EACH STATEMENT EXECUTE FUNCTION slow()")
     async with stage.working():
         await stage.campaign.mailing(**fields)
-        await stage.until(lambda: _planning(stage))
+        await stage.campaign.until_found(PLANNING)
         await change()
         await stage.define("DROP TRIGGER slow ON message")
-        await stage.until(lambda: _called(stage))
+        await stage.called()
         await stage.settle()
 
 
@@ -286,7 +295,8 @@ async def _with_calls_waiting(
     await stage.gateway.change({"mode": "hold"})
     async with stage.working(gateway_concurrency=2):
         mailing = await stage.campaign.mailing()
-        await stage.until(lambda: _waiting(stage, 3))
+        await stage.called(2)  # which are held
+        await stage.campaign.until_found(CLAIMED, least=3)
         await change(mailing)
         await stage.let_it_spread()
         await stage.gateway.change({"mode": "normal", "latency_s": 0.1})
@@ -305,32 +315,5 @@ def _calls(stage: Stage) -> list[Call]:
     return calls_in(stage.ledger)
 
 
-async def _called(stage: Stage, at_least: int = 1) -> bool:
-    return stage.gateway.ledger.calls_of.total() >= at_least
-
-
-async def _sent(stage: Stage, at_least: int) -> bool:
-    (found,) = await stage.campaign.db.run("SELECT count(*) FROM message WHERE status = 'sent'")
-    return bool(found[0] >= at_least)
-
-
-async def _planning(stage: Stage) -> bool:
-    """In the midst of it: nothing is committed."""
-    sleeps = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
-    return bool(await stage.campaign.db.run(sleeps))
-
-
-async def _planned(stage: Stage) -> bool:
-    return not await stage.campaign.db.run("SELECT 1 FROM mailing WHERE planned_revision < plan_revision")
-
-
-async def _waiting(stage: Stage, at_least: int) -> bool:
-    """Claimed messages, while both calls are held."""
-    held: Any = await stage.campaign.db.run("SELECT count(*) FROM message WHERE status = 'sending'")
-    return stage.gateway.ledger.calls_of.total() >= 2 and held[0][0] >= at_least
-
-
-async def _attempted(stage: Stage, at_least: int, *, outcome: str = "ambiguous") -> bool:
-    messages = "SELECT count(DISTINCT message_id) FROM attempt WHERE outcome = :outcome"
-    found = await stage.campaign.db.run(messages, outcome=outcome)
-    return bool(found[0][0] >= at_least)
+async def _attempted(stage: Stage, least: int, *, outcome: str = "ambiguous") -> None:
+    await stage.campaign.until_found(ATTEMPTED, least=least, outcome=outcome)

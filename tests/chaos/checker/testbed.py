@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +84,7 @@ class Stage:
         await self.campaign.db.run("""
             UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
                 SELECT id FROM message WHERE status = 'sending' FOR UPDATE SKIP LOCKED))""")
-        await self.until(self._is_called_again)
+        await self.campaign.until(self._is_called_again)
 
     async def _is_called_again(self) -> bool:
         """Whatever is not final and whose row nobody holds. A worker that still calls it drops the sweep's job."""
@@ -110,10 +110,6 @@ class Stage:
             await session.execute(text("SELECT 1 FROM message WHERE id = :id FOR UPDATE"), {"id": message})
             yield
 
-    async def row_awaited(self) -> bool:
-        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
-        return bool(await self.campaign.db.run(waits))
-
     @asynccontextmanager
     async def refusing_row(self, message: int) -> AsyncIterator[None]:
         """Refuse every attempt of one message that is being sent."""
@@ -130,11 +126,6 @@ class Stage:
             await lock_for_client_change(session)
             yield
 
-    async def plan_waits(self) -> bool:
-        """For whoever changes clients."""
-        waits = "SELECT 1 FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted"
-        return bool(await self.campaign.db.run(waits))
-
     async def define(self, *statements: str) -> None:
         """Something in the schema of the stage's own database."""
         async with transaction(self.campaign.db.sessions) as session:
@@ -148,8 +139,8 @@ class Stage:
             assert time.monotonic() < give_up_at, "it did not settle in time"
             await asyncio.sleep(0.05)
 
-    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        await self.campaign.until(holds)
+    async def called(self, least: int = 1) -> None:
+        await self.campaign.until(lambda: self.gateway.ledger.calls_of.total() >= least)
 
     async def violations(self) -> list[Violation]:
         history = History(
