@@ -4,6 +4,7 @@ import re
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
 
 from mailing.app import POOL_SIZE
 from mailing.database.engine import create_engine
@@ -14,7 +15,28 @@ from mailing.settings import Settings
 from support import ROOT
 from support.api import Api, running_api
 from support.database import Database
-from support.metrics import parsed, scraped
+
+Sample = tuple[str, frozenset[tuple[str, str]]]
+
+
+class Read(dict[Sample, float]):
+    def value(self, name: str, **labels: str) -> float:
+        return self[name, frozenset(labels.items())]
+
+    def labels(self, name: str) -> list[dict[str, str]]:
+        return [dict(labels) for found, labels in self if found == name]
+
+
+def parsed(text: str) -> Read:
+    families = text_string_to_metric_families(text)
+    samples = (sample for family in families for sample in family.samples)
+    return Read({(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples})
+
+
+async def scraped(api: Api) -> Read:
+    answer = await api.get("http://test/metrics")
+    assert answer.status_code == 200
+    return parsed(answer.text)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What the sweep wakes, and how often."""
+"""What the sweep wakes, and how often; and which leases that ran out it finds."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from mailing.sending import sweep as sweeping
 from mailing.sending.sweep import sweep
 from support.database import Database
 
+LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE id = :id"
 WOKEN = "SELECT task_name, CAST(args->>'mailing_id' AS int) FROM procrastinate_jobs ORDER BY id"
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 
@@ -45,3 +46,24 @@ async def test_what_this_process_is_sending_is_not_woken_by_itself(db: Database)
     mailings = await due_mailings(db, 3)
     await sweep(db.sessions, POLICY, {mailings[1]})
     assert await db.run(WOKEN) == [("send_mailing", mailings[0]), ("send_mailing", mailings[2])]
+
+
+@pytest.fixture
+async def messages(db: Database) -> list[int]:
+    """Two that are being sent."""
+    return await db.add_messages(await db.add_mailing(), ["sending", "sending"])
+
+
+async def test_a_lease_that_runs_out_later_is_found_by_the_next_look(db: Database, messages: list[int]) -> None:
+    for message_id in messages:
+        await db.run(LOSE, id=message_id)
+        assert await sweep(db.sessions, POLICY) == 1
+    assert await sweep(db.sessions, POLICY) == 0
+
+
+async def test_a_lost_lease_that_somebody_holds_just_then_is_not_forgotten(db: Database, messages: list[int]) -> None:
+    await db.run("UPDATE message SET lease_until = now() - interval '1 day' WHERE id = :id", id=messages[0])
+    async with db.holding(f"SELECT FROM message WHERE id = {messages[0]} FOR UPDATE"):
+        for _ in range(3):
+            assert await sweep(db.sessions, POLICY) == 0
+    assert await sweep(db.sessions, POLICY) == 1
