@@ -34,15 +34,22 @@ def home() -> Iterator[Path]:
         yield Path(directory).resolve()
 
 
-async def test_ctrl_c_while_the_database_is_set_up_ends_it_cleanly(home: Path) -> None:
-    env = clean_environment(MAILING_PORT=str(free_port_with_the_next()))
-    up = partial(running, *MAILING, "up", cwd=home, env=env, stdout=PIPE, stderr=STDOUT)
-    async with up(start_new_session=True) as process:
-        await until(lambda: [*(home / ".data").glob("postgres.new-*/base")], seconds=PATIENCE_S)
+@pytest.mark.parametrize(
+    ("command", "code", "last_line"),
+    [("up", 0, "stopped"), ("demo", 1, "mailing: stopped before every message was sent and reported")],
+)
+async def test_ctrl_c_while_the_database_is_set_up_ends_it_cleanly(
+    home: Path, command: str, code: int, last_line: str
+) -> None:
+    env = clean_environment(MAILING_PORT=str(free_port_with_the_next()), TMPDIR=str(home))
+    start = partial(running, *MAILING, command, cwd=home, env=env, stdout=PIPE, stderr=STDOUT)
+    async with start(start_new_session=True) as process:
+        await until(lambda: [*home.glob("*/postgres.new-*/base")], seconds=PATIENCE_S)
         os.killpg(process.pid, signal.SIGINT)  # a terminal signals all processes of the group
         said = (await process.communicate())[0].decode()
-    assert process.returncode == 0, said
-    assert said.endswith("stopped\n")
+    assert process.returncode == code, said
+    assert said.endswith(f"{last_line}\n")
+    assert "Traceback" not in said
 
 
 async def test_without_its_database_up_says_so_once_and_leaves_no_child(home: Path) -> None:

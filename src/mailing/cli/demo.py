@@ -37,7 +37,7 @@ def demo(count: int) -> None:
 
 
 async def run_demo(count: int) -> None:
-    """Raise MailingError unless every message was sent and reported within TIMEOUT_S."""
+    """Raise MailingError unless every message was sent and reported within TIMEOUT_S, before a signal to end."""
     console, signals = Console(), Signals()
     signals.listen()
     with _temporary_directory() as directory:
@@ -49,9 +49,11 @@ async def run_demo(count: int) -> None:
             session = asyncio.create_task(_run_campaign(stack, count, console))
             await asyncio.wait({running, session}, return_when=asyncio.FIRST_COMPLETED)
             signals.stop.set()
-            if not session.done():
-                session.cancel()
-            await asyncio.gather(running)
+            is_interrupted = not session.done()
+            session.cancel()
+            await running
+            if is_interrupted:
+                raise MailingError("stopped before every message was sent and reported")
             await session
 
 
