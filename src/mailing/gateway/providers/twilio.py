@@ -32,7 +32,7 @@ ERRORS: Final = by_code(
     (Verdict.no_credit, "10001 20005 21472 30002"),  # account not active: lack of funds, or suspended
     (Verdict.setup, "20001 20004 20404"),  # parameters, permission, path
     (Verdict.setup, "20008 21608"),  # test credentials; a trial account: verified numbers only
-    (Verdict.setup, "21210 21212 21603 21606 21607 21616 21659 21660 21661 21663"),  # From
+    (Verdict.setup, "21210 21212 21603 21606 21607 21616 21659 21660 21661 21663 21910"),  # From
     (Verdict.setup, "21657 21709"),  # the name that is the sender
     (Verdict.setup, "21701 21702 21703 21704 21705"),  # messaging service
     (Verdict.setup, "21609 21624"),  # StatusCallback, ValidityPeriod
