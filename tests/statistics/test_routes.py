@@ -15,7 +15,7 @@ from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.web.pagination import encode_cursor
 from support.answers import Json, json_of
 from support.api import Api
-from support.database import ADD_MESSAGES, Database
+from support.database import ADD_MESSAGES, LOCK_WAITS, Database
 from support.mailing_requests import items_of_pages
 from support.query_plans import blocks, executed, explained_prepared, nodes, rows_read
 
@@ -304,6 +304,28 @@ async def test_the_overall_statistics_read_no_message_at_all(db: Database, api: 
         await get(api, "/statistics/")
     assert ran
     assert [statement for statement, _ in ran if re.search(r"\bmessage\b", statement)] == []
+
+
+async def while_reading(db: Database, api: Api, path: str, table: str) -> Json:
+    """Read statistics. Before they come to this table, the only message is cancelled."""
+    async with db.engine.begin() as other:
+        await other.exec_driver_sql(f"LOCK TABLE {table}")
+        reading = asyncio.create_task(get(api, path))
+        await db.comes(LOCK_WAITS, 1)
+        await other.exec_driver_sql("UPDATE message SET status = 'cancelled', finished_at = now()")
+    return await reading
+
+
+async def test_totals_and_lines_are_of_one_moment(db: Database, api: Api) -> None:
+    await db.add_mailing_of(["pending"])
+    found = await while_reading(db, api, "/statistics/", "receipt_counts")
+    assert (found["messages"]["pending"], found["items"][0]["pending"]) == (1, 1)
+
+
+async def test_the_counts_of_a_mailing_and_its_messages_are_of_one_moment(db: Database, api: Api) -> None:
+    mailing_id, _ = await db.add_mailing_of(["pending"])
+    found = await while_reading(db, api, f"/statistics/{mailing_id}/", "message")
+    assert (found["counts"]["pending"], found["messages"]["items"][0]["status"]) == (1, "pending")
 
 
 async def test_the_statistics_of_a_mailing_that_never_was_are_not_found(api: Api) -> None:

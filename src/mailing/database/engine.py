@@ -79,7 +79,8 @@ def sessions(engine: AsyncEngine) -> Sessions:
 def autocommit_sessions(engine: AsyncEngine) -> Sessions:
     """Create sessions for reads: each statement is its own transaction, without round trips for BEGIN and COMMIT.
 
-    A transaction would not be more consistent: under READ COMMITTED each statement takes its own snapshot.
+    A transaction would not be more consistent: under READ COMMITTED each statement takes its own snapshot. Use
+    `read_snapshot` where two statements must agree.
     """
     return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
 
@@ -121,6 +122,11 @@ async def _drops_lost_connection(session: AsyncSession) -> AsyncIterator[None]:
         if connections.is_lost(error):
             await session.invalidate()
         raise
+
+
+async def read_snapshot(session: AsyncSession) -> None:
+    """Let all statements of the session read the same moment, and write nothing. Call it before the first."""
+    await session.connection(execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
 
 
 async def raw_connection(session: AsyncSession) -> asyncpg.Connection:

@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import Sessions
+from mailing.database.engine import Sessions, read_snapshot
 from mailing.database.rows import all_as, one_as
 from mailing.mailings.counts import counts_of, totals
 from mailing.reasons.codes import stored_reason
@@ -23,7 +23,7 @@ from mailing.reports.schedule import Day
 async def snapshot(sessions: Sessions) -> AsyncIterator[AsyncSession]:
     """Open a read-only snapshot: every statement sees the same moment."""
     async with sessions() as session:
-        await session.connection(execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
+        await read_snapshot(session)
         yield session
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from litestar import Controller, get
 from litestar.params import QueryParameter
 
+from mailing.database.engine import read_snapshot
 from mailing.mailings.counts import Counts, totals
 from mailing.messages.queries import messages_of
 from mailing.messages.schemas import Delivery
@@ -30,6 +31,7 @@ class StatisticsController(Controller):
     async def statistics(
         self, session: Session, state: AppState, limit: Limit = 50, cursor: Cursor = None
     ) -> Statistics:
+        await read_snapshot(session)
         found = await totals(session)
         listed = await repository.mailing_lines(
             session, cursor=decode_cursor(cursor), limit=limit, receipts=state.receipts_expected
@@ -52,6 +54,7 @@ class StatisticsController(Controller):
 
         `delivery` lists messages by the provider's receipts.
         """
+        await read_snapshot(session)
         line = await repository.mailing_line(session, mailing_id, receipts=state.receipts_expected)
         after = decode_cursor(cursor)
         found = await messages_of(session, mailing_id, cursor=after, limit=limit, status=status, delivery=delivery)
