@@ -157,9 +157,11 @@ def test_nothing_is_signed_with_a_secret_that_is_not_set() -> None:
         SMSC.parse_receipts(asked(body=signed(1, secret=""), secret=""))
 
 
-def test_a_reply_is_a_phone_and_a_text() -> None:
-    body = urlencode({"phone": "79160000000", "mes": "Стоп", "to": "1000", "id": "5"}).encode()
-    assert SMSC.parse_replies(asked(body=body)) == [Reply("79160000000", "Стоп")]
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1251"])
+def test_a_reply_is_a_phone_and_a_text(encoding: str) -> None:
+    form = {"phone": "79160000000", "mes": "Стоп", "to": "1000", "id": "5"}
+    for body in (urlencode(form, encoding=encoding).encode(), "phone=79160000000&mes=Стоп".encode(encoding)):
+        assert SMSC.parse_replies(asked(body=body)) == [Reply("79160000000", "Стоп")]
     assert SMSC.parse_replies(asked(body=b"mes=STOP")) is None
 
 

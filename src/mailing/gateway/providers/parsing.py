@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final, TypeVar
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 
@@ -56,11 +56,23 @@ def word_of(value: object) -> str | None:
 
 
 def form(body: bytes) -> Mapping[str, str]:
-    """Return the first value of each field; nothing if it is not a form."""
+    """Return the first value of each field; nothing if it is not a form. What is not UTF-8 is read as Windows-1251,
+    which is SMSC.ru's own encoding.
+    """
+    encoding, errors = ("utf-8", "strict") if _is_utf8(body) else ("cp1251", "replace")
     try:
-        return {name: values[0] for name, values in parse_qs(body.decode(), max_num_fields=200).items()}
+        fields = parse_qs(body.decode(encoding, errors), encoding=encoding, errors=errors, max_num_fields=200)
     except ValueError:
         return {}
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        unquote_to_bytes(body).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def message_of(reference: object) -> int | None:
