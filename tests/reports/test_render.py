@@ -142,7 +142,7 @@ def test_reasons_are_told_in_the_language() -> None:
         ReasonCount("failed", REFUSED, 1),
     )
     rendered = render(report(reasons=told), RU)
-    closed_told = "окно 09:00-21:00 (Asia/Omsk) не открылось до конца рассылки; нет ответа за 10 с"
+    closed_told = "окно 09:00–21:00 (Asia/Omsk) не открылось до конца рассылки; нет ответа за 10 с"
     for form in (rendered.text, read(rendered.html).words):
         assert closed_told in " ".join(form.split())
         assert "HTTP 400" in form

@@ -93,7 +93,7 @@ async def test_the_report_says_what_arrived(db: Database, mailing_id: int) -> No
     told = "Delivered so far: 2 of 5 sent; not delivered 1, without a receipt 2"
     assert told in " ".join(render_text(figures, words_in("en")).split())
     assert told in render_html(figures, words_in("en"), title="")
-    assert "Доставлено на сейчас: 2 из 5 отправленных" in render_text(figures, words_in("ru"))
+    assert "Доставлено на данный момент: 2 из 5 отправленных" in render_text(figures, words_in("ru"))
     assert "Delivered" not in render_text(without, words_in("en"))
 
 
