@@ -1,7 +1,7 @@
 """A plan and a change of its clients at the same moment: the interleavings of decision 24."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -14,10 +14,12 @@ from mailing.clients.schemas import ClientPatch
 from mailing.database.clock import database_now
 from mailing.database.engine import transaction
 from mailing.mailings.orm_repository import MailingRepository
-from mailing.messages.cancellation import pending_of_mailing
+from mailing.messages.cancellation import cancel_of_client, cancel_of_deleted, pending_of_mailing
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, ClientSlice, cancel_unselected, next_slice, plan_slice
-from mailing.messages.rescheduling import SendWindow
+from mailing.messages.redaction import redact_phone
+from mailing.messages.rescheduling import SendWindow, invalidate_windows_of_client
+from mailing.reasons.codes import ReasonCode
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
 from support.database import LOCK_WAITS, PLAN_LOCK_WAITS, Database
@@ -47,6 +49,7 @@ async def move_by_import(session: AsyncSession, client_id: int) -> None:
     await import_clients(session, chunks(), by="test")
 
 
+Act = Callable[[AsyncSession], Awaitable[object]]
 CHANGES = {"moved": move, "moved by an import": move_by_import, "opted out": opt_out, "deleted": remove}
 
 
@@ -168,25 +171,59 @@ async def test_a_change_that_holds_the_counters_does_not_wait_for_an_act_on_the_
         await pending_of_mailing(act, mailing_id)
 
 
-async def test_messages_that_an_edit_unselects_are_locked_by_id_as_imports_lock_them(
-    db: Database, mailing_id: int
-) -> None:
+async def locks_by_id(db: Database, act: Act, messages: list[int]) -> None:
     """Two transactions that lock the same messages in another order would wait for each other."""
-    clients = await db.add_clients(20)
-    first, *others = await db.add_messages(mailing_id, ["pending"] * 20, first_client=clients[0])
-    await db.run("UPDATE client SET updated_at = now() WHERE id = :id", id=clients[0])  # stored behind the others now
 
-    async def cancel() -> None:
+    async def run() -> None:
         async with transaction(db.sessions) as session:
-            for join in ("nestloop", "mergejoin"):  # so that clients are read as they are stored
-                await session.execute(text(f"SET LOCAL enable_{join} = off"))
-            await cancel_unselected(session, mailing_id, Audience(["vip"], [], max(clients)), after=0, count=100)
+            for way in ("nestloop", "mergejoin", "indexscan"):  # so that rows are read as they are stored
+                await session.execute(text(f"SET LOCAL enable_{way} = off"))
+            await act(session)
 
+    first, *others = messages
     async with transaction(db.sessions) as import_:
         await import_.execute(text("SELECT FROM message WHERE id = :id FOR UPDATE"), {"id": first})
-        cancelling = asyncio.create_task(cancel())
+        acting = asyncio.create_task(run())
         await db.comes(LOCK_WAITS, 1)
-        free = await db.run("SELECT id FROM message WHERE status = 'pending' ORDER BY id FOR UPDATE SKIP LOCKED")
+        free = await db.run("SELECT id FROM message ORDER BY id FOR UPDATE SKIP LOCKED")
         assert [message.id for message in free] == others
-    await cancelling
-    assert await db.value("SELECT count(*) FROM message WHERE status = 'cancelled'") == 20
+    await acting
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session: cancel_unselected(session, 1, Audience(["vip"], [], 100), after=0, count=100),
+        lambda session: cancel_of_deleted(session, 1),
+    ],
+    ids=["an edit that unselects them", "a deletion"],
+)
+async def test_an_act_locks_the_messages_of_its_mailing_by_id_as_imports_do(
+    db: Database, mailing_id: int, act: Act
+) -> None:
+    clients = await db.add_clients(20)
+    messages = await db.add_messages(mailing_id, ["pending"] * 20, first_client=clients[0])
+    await db.run("UPDATE client SET updated_at = now() WHERE id = :id", id=clients[0])  # stored behind the others now
+    await db.run("UPDATE message SET due_at = now() WHERE id = :id", id=messages[0])  # this, too
+    await locks_by_id(db, act, messages)
+    assert await db.statuses(mailing_id) == {"cancelled": 20}
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session: cancel_of_client(session, 1, reason=ReasonCode.client_opted_out),
+        lambda session: invalidate_windows_of_client(session, 1),
+        lambda session: redact_phone(session, "79161234567"),
+    ],
+    ids=["an opt-out", "a move", "an erasure"],
+)
+async def test_a_change_of_a_client_locks_its_messages_by_id_as_imports_do(
+    db: Database, client_id: int, act: Act
+) -> None:
+    await db.run("TRUNCATE message")  # no room between rows that an earlier test has left
+    mailings = [await db.add_mailing() for _ in range(5)]
+    messages = [(await db.add_messages(of, ["pending"], first_client=client_id))[0] for of in reversed(mailings)]
+    await db.run("UPDATE message SET phone = '79161234567'")
+    await db.run("UPDATE message SET due_at = now() WHERE id = :id", id=messages[0])  # stored behind the others now
+    await locks_by_id(db, act, messages)
