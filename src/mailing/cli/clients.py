@@ -1,4 +1,4 @@
-"""Import and export clients, with a progress bar on standard error."""
+"""Import and export clients, with a progress bar if standard error is a terminal."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from mailing.cli.database import with_database
 from mailing.cli.options import example
@@ -51,7 +51,7 @@ async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportRes
     Raise Unavailable if the database fails, with the reason and whether anything may be stored.
     """
     columns = TextColumn("importing"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with _progress(*columns) as progress:
         bar = progress.add_task("importing", total=size)
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -66,8 +66,13 @@ async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportRes
 
 
 async def export_to(sessions: Sessions, output: BinaryIO) -> None:
-    with Progress(TextColumn("exporting"), DownloadColumn(), console=Console(stderr=True)) as progress:
+    with _progress(TextColumn("exporting"), DownloadColumn()) as progress:
         bar = progress.add_task("exporting", total=None)
         async for chunk in export_clients(sessions):
             output.write(chunk)
             progress.advance(bar, len(chunk))
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=not console.is_terminal)

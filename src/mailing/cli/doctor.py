@@ -186,10 +186,11 @@ async def _queue(session: AsyncSession) -> Finding:
     running = await live_workers(session)
     ready = [jobs for jobs in await job_counts(session) if jobs.state == "ready"]
     oldest_s = max((jobs.age_s for jobs in ready), default=0)
-    waiting = f"{sum(jobs.count for jobs in ready)} jobs ready, the oldest for {oldest_s:.0f} s"
+    count = sum(jobs.count for jobs in ready)
+    waiting = f"jobs ready: {count}, the oldest for {oldest_s:.0f} s" if count else "no job is waiting"
     if not running:
         return Finding("queue", "fail", f"no worker is running; {waiting}", "start mailing worker")
-    return Finding("queue", "ok", f"{running} workers running; {waiting}")
+    return Finding("queue", "ok", f"workers running: {running}; {waiting}")
 
 
 async def _sending(session: AsyncSession) -> Finding:
@@ -217,7 +218,7 @@ async def _failover(session: AsyncSession, settings: Settings) -> Finding:
     seen = "; ".join(f"{each.count} {each.kind}: {FailoverVerdict(each.verdict).english}" for each in found)
     detail = f"{declared}; {seen or 'no process is running that could tell'}"
     if settings.failover == "restore" and {each.verdict for each in found} <= {FailoverVerdict.undeclared}:
-        return Finding("failover", "ok", f"{detail}; after one, nothing is sent until mailing resume-after-restore")
+        return Finding("failover", "ok", f"{detail}; then nothing is sent until mailing resume-after-restore")
     able = any(
         each.kind == "worker" and each.verdict in {FailoverVerdict.ready, FailoverVerdict.waiting} for each in found
     )

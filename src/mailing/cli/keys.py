@@ -27,7 +27,7 @@ def key_create(name: str, scope: str) -> None:
 @key.command("list", epilog=example("mailing key list"))
 def key_list() -> None:
     """List keys by name and first characters, never the keys themselves."""
-    table = Table("id", "name", "begins with", "may", "created", "made by", "revoked")
+    table = Table("id", "name", "begins with", "scope", "created", "created by", "revoked")
     for each in in_transaction(api_keys.all_keys):
         moments = (instant(each.created_at), each.made_by or COMMAND_LINE, instant(each.revoked_at))
         table.add_row(str(each.id), each.name, each.hint, each.scope, *moments)
