@@ -60,6 +60,7 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
         ("PUBLIC_URL", "http://8.8.8.8:8000"),
         ("PUBLIC_URL", "https://mailing.example.org/?a=1"),
         ("PUBLIC_URL", "ftp://localhost"),
+        ("PUBLIC_URL", "https://рассылка.рф"),
     ],
 )
 def test_a_bad_value_is_refused_under_its_own_name(name: str, value: str) -> None:

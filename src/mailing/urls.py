@@ -43,9 +43,9 @@ def is_public(address: str) -> bool:
     """Whether a URL can be followed by paths, and is https or stays in a private network.
 
     Receipts come to it, and only their secret address proves where they come from, so it must not be readable in
-    transit.
+    transit. Providers and browsers name its host in ASCII, an international name as `xn--…`.
     """
-    if not is_base(address):
+    if not (address.isascii() and is_base(address)):
         return False
     parts = urlsplit(address)
     host = parts.hostname or ""

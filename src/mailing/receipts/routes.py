@@ -65,7 +65,7 @@ class Answer:
 MALFORMED: Final = Answer(400)
 FORBIDDEN: Final = Answer(403)
 NOT_FOUND: Final = Answer(404)
-METHOD_NOT_ALLOWED: Final = Answer(405)
+METHOD_NOT_ALLOWED: Final = Answer(405, b"", (b"allow", b"GET, POST"))
 TOO_SLOW: Final = Answer(408)
 FAILED: Final = Answer(500)
 BUSY: Final = Answer(503, b"", (b"retry-after", b"5"))
