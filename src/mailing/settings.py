@@ -260,7 +260,7 @@ _HOST_NAME = re.compile(r"\s*([A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?)\s*").fullmat
 
 _FORMS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "public_url": ("an https:// address such as https://mailing.example.org, in ASCII, and no more", is_public),
-    "allowed_hosts": ("ASCII names without ports such as mailing.example.org, separated by commas", _each(_HOST_NAME)),
+    "allowed_hosts": ("names without ports such as mailing.example.org, separated by commas", _each(_HOST_NAME)),
     "api_key": ("printable ASCII", _printable),
     "gateway_url": ("an http:// or https:// address such as https://probe.fbrq.cloud/v1, and no more", is_base),
     "gateway_user": ("printable ASCII without spaces and colons", re.compile(r"[!-9;-~]+").fullmatch),
