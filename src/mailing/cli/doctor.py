@@ -218,7 +218,8 @@ async def _failover(session: AsyncSession, settings: Settings) -> Finding:
     seen = "; ".join(f"{each.count} {each.kind}: {FailoverVerdict(each.verdict).english}" for each in found)
     detail = f"{declared}; {seen or 'no process is running that could tell'}"
     if settings.failover == "restore" and {each.verdict for each in found} <= {FailoverVerdict.undeclared}:
-        return Finding("failover", "ok", f"{detail}; then nothing is sent until mailing resume-after-restore")
+        held = "after a failover, nothing is sent until mailing resume-after-restore"
+        return Finding("failover", "ok", f"{detail}; {held}")
     able = any(
         each.kind == "worker" and each.verdict in {FailoverVerdict.ready, FailoverVerdict.waiting} for each in found
     )
