@@ -121,11 +121,37 @@ async def test_bad_parameters_are_named_together_with_the_remedy_and_without_the
         "cursor": "must be the next_cursor of the page before",
         "status": "must be a status of a mailing: draft, scheduled, running, paused, finished or cancelled",
     }
-    for bad in ("0", "501", "-1", "", "1.5", "%00", "9" * 30, "9" * 5000, "ten", "0x10", "%F0%9F%92%A9", "null"):
+    for bad in (
+        "0",
+        "501",
+        "-1",
+        "",
+        "1.5",
+        "%00",
+        "9" * 30,
+        "9" * 5000,
+        "ten",
+        "0x10",
+        "%F0%9F%92%A9",
+        "null",
+        "1e1",
+        "5.0",
+    ):
         assert named(await api.get(f"/mailings/?limit={bad}")) == {"limit": limit}
     for path in ("/mailings/0", "/mailings/-1", f"/mailings/{2**63}", f"/mailings/{'9' * 1000}"):
         assert named(await api.get(path)) == {"mailing_id": "must be an id, 1 or greater"}
     assert is_problem(await api.get(f"/mailings/{MAX_ID}"), 404)
+
+
+async def test_an_id_is_found_by_its_decimal_digits_only(settings: Settings, api: Api) -> None:
+    with bound_app(settings) as app:
+        routes = {route.path: route.methods for route in app.routes if ":int}" in route.path}
+    assert {path.split("/")[1] for path in routes} == {"mailing", "admin"}
+    for path, methods in routes.items():
+        for other in ("1_0", "%2B1", "%D9%A3", "01"):
+            url = api.base_url.copy_with(raw_path=re.sub("{.*?}", other, path).encode())
+            answer = await api.request(min(methods - {"OPTIONS"}), url)
+            assert answer.status_code == 404, url
 
 
 async def test_an_unknown_parameter_is_refused_on_every_route(settings: Settings, api: Api) -> None:

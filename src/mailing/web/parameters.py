@@ -37,6 +37,14 @@ Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or grea
 OptionalId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 
 
+def exact_int(value: str) -> int:
+    """Parse a number that is written as its decimal digits. int() would take 1_0, +1, ٣ and 01, too."""
+    number = int(value)
+    if str(number) != value:
+        raise ValueError
+    return number
+
+
 async def provide_caller(request: AnyRequest) -> str:
     """Provide the key or the user that the guard found, for the events."""
     return str(request.user)
@@ -84,7 +92,7 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) -> None:
-    """Refuse query parameters that are unknown, repeated or not in UTF-8.
+    """Refuse query parameters that are unknown, repeated, not in UTF-8, or a number in another form: 1e1.
 
     A mistyped filter would select everything, of a repeated one only the last value would count, and one in another
     encoding would select nothing.
@@ -100,13 +108,19 @@ def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) 
     repeated = [FieldError(name, "is given more than once; send one value") for name in known if given.count(name) > 1]
     garbled = [name for name, value in connection.query_params.items() if "\ufffd" in value]
     undecoded = [] if REPLACEMENT in query.upper() else garbled
-    if strays or repeated or undecoded:
+    types = handler.signature_model.__annotations__
+    values = {
+        name: _converted(connection.query_params[name], types[known[name].name]) for name in known if name in given
+    }
+    inexact = [
+        name for name, value in values.items() if type(value) is int and str(value) != connection.query_params[name]
+    ]
+    if strays or repeated or undecoded or inexact:
         others = f" here; known are {', '.join(known)}" if known else ": there are none"
-        types = handler.signature_model.__annotations__
         bad = [
-            FieldError(name, "must be encoded in UTF-8") if name in undecoded else refused_value(field)
-            for name, field in known.items()
-            if name in undecoded or not _fits(connection, name, types[field.name])
+            FieldError(name, "must be encoded in UTF-8") if name in undecoded else refused_value(known[name])
+            for name, value in values.items()
+            if name in undecoded or name in inexact or value is _INVALID
         ]
         unknown = [FieldError(name[:100], f"is not a parameter{others}") for name in strays[:MAX_UNKNOWN_FIELDS]]
         raise errors.Invalid(*unknown, *repeated, *bad)
@@ -122,12 +136,12 @@ def _query_parameters(handler: BaseRouteHandler, path_params: tuple[str, ...]) -
     }
 
 
-def _fits(connection: AnyConnection, name: str, kind: Any) -> bool:  # noqa: ANN401 - any type hint
-    """Return whether a given query parameter is valid; Litestar validates only after the guards."""
-    if name not in connection.query_params:
-        return True
+_INVALID = object()
+
+
+def _converted(value: str, kind: Any) -> object:  # noqa: ANN401 - any type hint
+    """Convert a query parameter as Litestar does after the guards; _INVALID if it refuses the value."""
     try:
-        msgspec.convert(connection.query_params[name], kind, strict=False)
+        return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError:
-        return False
-    return True
+        return _INVALID
