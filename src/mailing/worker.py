@@ -12,7 +12,7 @@ from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.database import engine as engine_
 from mailing.database.clock import database_now
 from mailing.database.connections import skip_recent_pings
-from mailing.database.engine import Sessions, autocommit, create_engine, transaction
+from mailing.database.engine import Sessions, autocommit, create_engine, in_transaction
 from mailing.gateway.client import GatewayClient, Origin
 from mailing.gateway.flow_control import FlowControl
 from mailing.gateway.providers import holds_unknown, provider_of, receipts_expected
@@ -100,8 +100,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
 
 async def _gateway(settings: Settings, sessions: Sessions) -> GatewayClient:
     provider = provider_of(settings)
-    async with transaction(sessions) as session:
-        key = await read_key(session)
+    key = await in_transaction(sessions, read_key)
     return GatewayClient(
         provider,
         base_url=str(settings.gateway_url),
@@ -199,8 +198,7 @@ async def _check_database(sessions: Sessions, watchdog: Watchdog) -> None:
     """Tell the watchdog that the database answers. An idle worker runs no jobs that would do so."""
     while True:
         try:
-            async with transaction(sessions) as session:
-                await database_now(session)
+            await in_transaction(sessions, database_now)
             watchdog.beat(DATABASE)
         except Exception as error:  # noqa: BLE001 - logged
             failures.log(logger, "no answer from the database", error)

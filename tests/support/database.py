@@ -11,7 +11,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database import engine as engine_
-from mailing.database.engine import Sessions, open_engine, transaction
+from mailing.database.engine import Sessions, in_transaction, open_engine, transaction
 from support.answers import Json
 from support.processes import becomes
 
@@ -53,8 +53,7 @@ class Database:
         self, work: Callable[Concatenate[AsyncSession, P], Awaitable[T]], *arguments: P.args, **more: P.kwargs
     ) -> T:
         """Do this work of the product in a transaction of its own."""
-        async with transaction(self.sessions) as session:
-            return await work(session, *arguments, **more)
+        return await in_transaction(self.sessions, work, *arguments, **more)
 
     async def commit_counting(
         self, work: Callable[Concatenate[AsyncSession, P], Awaitable[T]], *arguments: P.args, **more: P.kwargs

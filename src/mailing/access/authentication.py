@@ -18,7 +18,7 @@ from mailing.access import sessions as signed
 from mailing.access.passwords import hash_password, matches
 from mailing.access.roles import Role
 from mailing.access.sessions import User, actor
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction, transaction
 from mailing.database.rows import first_as
 from mailing.errors import Conflict, Unauthorized
 
@@ -76,16 +76,14 @@ _UPSERT_USER = text("""
 
 async def sign_in(sessions: Sessions, name: str, password: str, *, browser: BrowserInfo) -> str:
     """Return the token of a new session. Raise Unauthorized, or TooMany while locked out."""
-    async with transaction(sessions) as session:
-        known = await _find(session, name)
+    known = await in_transaction(sessions, _find, name)
     async with _verified(sessions, known, name, password=password, browser=browser) as (session, user):
         return await _open_session(session, user.id, user.name, browser)
 
 
 async def change_password(sessions: Sessions, user: User, old: str, *, new: str, browser: BrowserInfo) -> str:
     """Check the old password as `sign_in` does, end all sessions of the user, and return the token of a new one."""
-    async with transaction(sessions) as session:
-        known = await _find(session, user.name)
+    known = await in_transaction(sessions, _find, user.name)
     if known is None or known.id != user.id:
         raise Conflict("This user signs in through the identity provider. Change the password there.")
     password_hash = await hash_password(new, names=[user.name])
@@ -103,8 +101,7 @@ async def _verified(
     The block runs in the transaction that has found the password still valid: no other changes it before the commit.
     """
     account = str(known.id) if known else f"nobody {name.casefold()}"
-    async with transaction(sessions) as session:
-        locks = await lockout.count_try(session, account, address=browser.address)
+    locks = await in_transaction(sessions, lockout.count_try, account, address=browser.address)
     right = await matches(password, known.password_hash if known else None)
     async with transaction(sessions) as session:
         if known and right and (await session.execute(_STILL_VALID, asdict(known))).first():

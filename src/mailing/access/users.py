@@ -1,5 +1,6 @@
 """Users of the admin page. Each change is recorded with its actor."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access import api_keys, lockout, sessions
 from mailing.access.passwords import hash_password
 from mailing.access.roles import Role
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction, transaction
 from mailing.errors import ConfigurationError, Conflict, FieldError, Invalid, NotFound
 from mailing.events import record_event
 
@@ -133,6 +134,15 @@ async def set_password(session: AsyncSession, user_id: int, *, password_hash: st
     await sessions.close_all(session, user_id)
     await lockout.unlock(session, str(user_id))
     await record_event(session, "user.password_set", by=by, user_id=user_id)
+
+
+async def reset_password(
+    maker: Sessions, find: Callable[[AsyncSession], Awaitable[Account]], password: str, *, by: str
+) -> None:
+    """Set the password of another user. Raise Invalid for a weak one, and as `set_password`."""
+    user = await in_transaction(maker, find)
+    password_hash = await hash_password(password, names=[user.name])
+    await in_transaction(maker, set_password, user.id, password_hash=password_hash, by=by)
 
 
 async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, revoke_keys: bool = False) -> KeyCounts:

@@ -13,7 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from mailing.access.roles import Role
 from mailing.access.sessions import User, user_of
 from mailing.admin.kept_forms import Fields, typed_fields
-from mailing.database.engine import transaction
+from mailing.database.engine import in_transaction
 from mailing.web.concurrency_limits import limit_concurrency
 from mailing.web.parameters import SAFE
 from mailing.web.state import AnyConnection, state_of
@@ -63,8 +63,7 @@ async def _user(connection: AnyConnection, *, used: bool) -> User | None:
     token = connection.cookies.get(cookie_name(connection))
     if not token:
         return None
-    async with transaction(state_of(connection).sessions) as session:
-        return await user_of(session, token, used=used)
+    return await in_transaction(state_of(connection).sessions, user_of, token, used=used)
 
 
 def cookie_name(connection: AnyConnection) -> str:

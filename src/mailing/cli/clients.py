@@ -14,7 +14,7 @@ from mailing.cli.database import with_database
 from mailing.cli.options import example
 from mailing.clients.csv_transfer import explain_failure, export_clients, import_clients
 from mailing.clients.schemas import ImportResult
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction
 from mailing.database.error_messages import may_be_committed
 from mailing.events import COMMAND_LINE
 
@@ -61,8 +61,7 @@ async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportRes
                     progress.advance(bar, len(chunk))
 
         with explain_failure(may_be_stored=may_be_committed):  # of the COMMIT; `import_clients` explains all others
-            async with transaction(sessions) as session:
-                return await import_clients(session, chunks(), by=COMMAND_LINE)
+            return await in_transaction(sessions, import_clients, chunks(), by=COMMAND_LINE)
 
 
 async def export_to(sessions: Sessions, output: BinaryIO) -> None:

@@ -8,9 +8,9 @@ import click
 from mailing.cli.database import with_database
 from mailing.cli.options import example
 from mailing.cli.runtime import configured
-from mailing.database.engine import Sessions
+from mailing.database.clock import database_now
+from mailing.database.engine import Sessions, in_transaction
 from mailing.reports import on_demand
-from mailing.reports.jobs import read_clock
 
 
 @click.command(epilog=example("mailing report --date 2026-12-01 --dry-run"))
@@ -21,7 +21,7 @@ def report(day: datetime | None, dry_run: bool) -> None:
     settings = configured()
 
     async def work(sessions: Sessions) -> int:
-        now = await read_clock(sessions)
+        now = await in_transaction(sessions, database_now)
         chosen = day.date() if day else await on_demand.newest_day(sessions, settings, now=now)
         if dry_run:
             click.echo(await on_demand.text_of_report(sessions, settings, chosen, now=now))

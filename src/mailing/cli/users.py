@@ -11,7 +11,6 @@ from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys, users
-from mailing.access.passwords import hash_password
 from mailing.access.roles import Role
 from mailing.cli.database import in_transaction, with_database
 from mailing.cli.options import example
@@ -66,16 +65,9 @@ def user_password(name: str) -> None:
 
     The password is prompted for, or read as one line from standard input.
     """
-    with_database(partial(_set_password, name=name, password=_password()))
+    find, password = partial(users.by_name, name=name), _password()
+    with_database(lambda sessions: users.reset_password(sessions, find, password, by=COMMAND_LINE))
     click.echo("Password set. All sessions of the user have ended.")
-
-
-async def _set_password(sessions: Sessions, *, name: str, password: str) -> None:
-    async with transaction(sessions) as session:
-        user = await users.by_name(session, name)
-    password_hash = await hash_password(password, names=[user.name])
-    async with transaction(sessions) as session:
-        await users.set_password(session, user.id, password_hash=password_hash, by=COMMAND_LINE)
 
 
 @user.command("disable", epilog=example("mailing user disable anna"))

@@ -26,7 +26,7 @@ from mailing.clients.import_repository import StoredRows, import_staged
 from mailing.clients.schemas import ClientOut, ImportCounts, ImportResult, RowError
 from mailing.clients.search import clients_after
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction
 from mailing.database.error_messages import cause_of
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Unavailable
@@ -148,14 +148,10 @@ def _row(client: ClientOut) -> tuple[str, str, str | None, str, str]:
 
 async def _page(sessions: Sessions, *, after: int) -> Sequence[ClientOut]:
     """Read a page. A running export survives a database that is away for some seconds; the first page is read once."""
+    read = partial(in_transaction, sessions, clients_after, after, count=EXPORT_PAGE_SIZE)
     for pause_s in RETRY_PAUSES_S if after else ():
         try:
-            return await _read(sessions, after=after)
+            return await read()
         except DATABASE_ERRORS:
             await asyncio.sleep(pause_s)
-    return await _read(sessions, after=after)
-
-
-async def _read(sessions: Sessions, *, after: int) -> Sequence[ClientOut]:
-    async with transaction(sessions) as session:
-        return await clients_after(session, after, count=EXPORT_PAGE_SIZE)
+    return await read()

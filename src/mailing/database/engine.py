@@ -1,8 +1,8 @@
 """The database: engine, sessions, transactions. Importing it does not connect."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
 from sqlalchemy import text
@@ -16,6 +16,8 @@ from mailing.database.connector import Connector
 from mailing.database.reachability import Reachability
 
 Sessions = async_sessionmaker[AsyncSession]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # No statement outlives its transaction.
 UNPREPARED: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
@@ -93,6 +95,14 @@ async def transaction(maker: Sessions) -> AsyncIterator[AsyncSession]:
     """
     async with _session(maker) as session, session.begin(), _drops_lost_connection(session):
         yield session
+
+
+async def in_transaction(
+    maker: Sessions, work: Callable[Concatenate[AsyncSession, P], Awaitable[T]], *given: P.args, **named: P.kwargs
+) -> T:
+    """Do `work` in a transaction of its own."""
+    async with transaction(maker) as session:
+        return await work(session, *given, **named)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import Sessions, fetch_long, transaction
+from mailing.database.engine import Sessions, fetch_long, in_transaction
 from mailing.observability.log import get
 
 logger = get(__name__)
@@ -22,8 +22,7 @@ class Audit(msgspec.Struct, frozen=True):
 async def audit_counts(sessions: Sessions) -> None:
     """Audit a few small mailings or one large one; call it every minute. It repairs nothing: find the cause."""
     for _ in range(MAX_MAILINGS):
-        async with transaction(sessions) as session:
-            audit = await audit_next(session)
+        audit = await in_transaction(sessions, audit_next)
         if audit and audit.drift:
             logger.error("counters differ from messages", mailing_id=audit.mailing_id, drift=audit.drift)
         if audit is None or audit.planned > LARGE:

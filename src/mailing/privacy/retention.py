@@ -6,7 +6,7 @@ skips what is done. Messages and counters stay (decision 21).
 
 from msgspec.structs import replace
 
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction, transaction
 from mailing.messages.after_restore import MessageSlice
 from mailing.messages.redaction import FINAL, redact_slice
 from mailing.observability import log
@@ -32,8 +32,7 @@ async def delete_old_events(sessions: Sessions, settings: Settings) -> None:
     """Delete all events that are due; 0 days keep everything. Concurrent workers do no harm."""
     after: int | None = 0 if settings.retention_days else None
     while after is not None:
-        async with transaction(sessions) as session:
-            after = await delete_events(session, settings.retention_days, after=after, count=SLICE)
+        after = await in_transaction(sessions, delete_events, settings.retention_days, after=after, count=SLICE)
 
 
 async def _redact(sessions: Sessions, mailing_id: int) -> bool:
@@ -45,6 +44,5 @@ async def _redact(sessions: Sessions, mailing_id: int) -> bool:
                 return False
             last = await redact_slice(session, parts[0])
         parts[:1] = [replace(parts[0], after=last)] if last else []
-    async with transaction(sessions) as session:
-        await redact_mailing(session, mailing_id)
+    await in_transaction(sessions, redact_mailing, mailing_id)
     return True

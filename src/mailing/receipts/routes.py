@@ -13,7 +13,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec.structs import replace
 
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction
 from mailing.database.errors import transient
 from mailing.errors import TooSlow, Unavailable
 from mailing.gateway.providers.provider import Provider
@@ -183,8 +183,7 @@ class ReceiptHandler:
         if self._key is None:
             async with self._reading_key:
                 if self._key is None:
-                    async with transaction(self._sessions) as session:
-                        self._key = await read_key(session)
+                    self._key = await in_transaction(self._sessions, read_key)
         return self._key
 
 

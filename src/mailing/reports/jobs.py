@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import failpoints
 from mailing.database.clock import database_now
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction, transaction
 from mailing.database.errors import DATABASE_ERRORS, cause
 from mailing.gateway.providers import receipts_expected
 from mailing.observability import log
@@ -52,16 +52,10 @@ async def send_missing(sessions: Sessions, settings: Settings) -> None:
     Nothing is claimed without recipients, or in a restored database, which doesn't know the days reported since the
     backup. The time is that of the database.
     """
-    async with transaction(sessions) as session:
-        if await is_restored(session):
-            return
-    while await send_next(sessions, settings, now=await read_clock(sessions)):
+    if await in_transaction(sessions, is_restored):
+        return
+    while await send_next(sessions, settings, now=await in_transaction(sessions, database_now)):
         pass
-
-
-async def read_clock(sessions: Sessions) -> datetime:
-    async with transaction(sessions) as session:
-        return await database_now(session)
 
 
 async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) -> Attempted | None:
@@ -135,8 +129,7 @@ async def _record(sessions: Sessions, tried: Attempted, *, at: datetime, until: 
     """Record the outcome, retrying while the lease lasts: a short outage must not cause a duplicate report."""
     while True:
         try:
-            async with transaction(sessions) as session:
-                return await _write(session, tried, at)
+            return await in_transaction(sessions, _write, tried, at)
         except DATABASE_ERRORS:  # also permanent ones: retries end with the lease; unrecorded, it would be mailed twice
             if loop_time() > until:
                 raise

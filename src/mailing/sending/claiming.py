@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import failpoints
 from mailing.database.clock import DatabaseClock
-from mailing.database.engine import transaction
+from mailing.database.engine import in_transaction, transaction
 from mailing.database.errors import cause, sqlstate
 from mailing.gateway.flow_control import Blocked, Permit
 from mailing.job_queue.enqueue import CONTINUED_PRIORITY, defer
@@ -130,14 +130,12 @@ class Claimer:
             self._limit = self._limit // 8 or 1
             return
         try:
-            async with transaction(self._context.sessions) as session:
-                await postpone_unclaimable(session, self._mailing.id, error=refusal)
+            await in_transaction(self._context.sessions, postpone_unclaimable, self._mailing.id, error=refusal)
         except DBAPIError:
             await asyncio.sleep(ROW_ERROR_PAUSE_S)
 
     async def unchanged(self) -> bool:
-        async with transaction(self._context.sessions) as session:
-            mailing = await running_mailing(session, self._mailing.id)
+        mailing = await in_transaction(self._context.sessions, running_mailing, self._mailing.id)
         return mailing is not None and mailing.plan_revision == self._mailing.plan_revision
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mailing import failpoints
-from mailing.database.engine import Sessions, autocommit, transaction
+from mailing.database.engine import Sessions, autocommit, in_transaction, transaction
 from mailing.database.errors import DATABASE_ERRORS, cause, sqlstate, transient
 from mailing.messages.results import Called, CallResult, Recorded, needs_transaction, park, record
 from mailing.observability import failures, tracing
@@ -181,8 +181,7 @@ class ResultRecorder:
         message, called = deferred.result.message, isinstance(deferred.result.call, Called)
         if called and deferred.refusals == PARK_AFTER:
             with suppress(*DATABASE_ERRORS):
-                async with transaction(self._sessions) as session:
-                    await park(session, message.id, message.claim_no)
+                await in_transaction(self._sessions, park, message.id, message.claim_no)
         if deferred.refusals >= (GIVE_UP_AFTER if called else PARK_AFTER):
             logger.error("result given up", mailing_id=deferred.plan.mailing_id, message_id=message.id, error=error)
             self._on_recorded(1)

@@ -7,7 +7,7 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import failpoints
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction, transaction
 from mailing.database.errors import transient
 from mailing.gateway.circuit_breaker import delete_old_calls
 from mailing.job_queue.enqueue import CONTINUED_PRIORITY, Wake, defer_all, ready
@@ -36,16 +36,14 @@ async def sweep(sessions: Sessions, policy: RetryPolicy | None, active: Collecti
     Without a `policy` no lease is reclaimed and no receipt is looked at. A part that fails does not keep the others
     from running.
     """
-    async with transaction(sessions) as session:
-        if await is_restored(session):
-            return 0
+    if await in_transaction(sessions, is_restored):
+        return 0
     reclaimed = await _reclaim_leases(sessions, policy) if policy else 0
     with _isolated("work"):
         await _enqueue_missing(sessions, active)
     for part, clean in CLEANUP.items():
         with _isolated(part):
-            async with transaction(sessions) as session:
-                await clean(session)
+            await in_transaction(sessions, clean)
     return reclaimed
 
 
@@ -113,8 +111,7 @@ def _jobs_for(found: PendingWork) -> Iterator[Wake]:
 
 async def _reclaim(sessions: Sessions, policy: RetryPolicy) -> AsyncIterator[int]:
     """Reclaim many at a time, and one by one if a message refuses: that one is left, and the others are reclaimed."""
-    async with transaction(sessions) as session:
-        expired = await find_expired(session)
+    expired = await in_transaction(sessions, find_expired)
     for first in range(0, len(expired), MAX_RECLAIMED):
         ids = expired[first : first + MAX_RECLAIMED]
         try:
@@ -146,7 +143,6 @@ async def _reclaim_batch(sessions: Sessions, policy: RetryPolicy, ids: Sequence[
 async def _resolve(sessions: Sessions) -> None:
     after: int | None = 0
     while after is not None:
-        async with transaction(sessions) as session:
-            resolved, after = await resolve_by_receipts(session, after=after, count=MAX_DOUBTFUL)
+        resolved, after = await in_transaction(sessions, resolve_by_receipts, after=after, count=MAX_DOUBTFUL)
         if resolved:
             logger.info("resolved by receipts", messages=resolved)

@@ -3,7 +3,7 @@
 import asyncio
 
 from mailing.database.clock import database_now
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction, transaction
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import lock_plan, planned_by_other_rules, set_timezone_rules
 from mailing.messages.locks import lock_for_plan
@@ -64,6 +64,5 @@ async def _apply(sessions: Sessions, mailing: Mailing, rules: str) -> None:
             windows = [mailing.next_window(zone, now) for zone in part.timezones]
             moved += await reschedule_outdated(session, mailing.id, part, windows, count=SLICE)
             after = part.last
-    async with transaction(sessions) as session:
-        await set_timezone_rules(session, mailing, rules)
+    await in_transaction(sessions, set_timezone_rules, mailing, rules)
     logger.info("time zone rules applied", mailing_id=mailing.id, rules=rules, messages=moved)

@@ -26,7 +26,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
-from mailing.database.engine import transaction
+from mailing.database.engine import in_transaction, transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
 from mailing.web.idempotency_keys import find_answer, is_free, store_answer
 from mailing.web.parameters import SAFE
@@ -126,8 +126,7 @@ async def replay_or_begin(request: ApiRequest) -> Response[bytes] | None:
         raise Invalid(FieldError(HEADER, f"must be {RULE}"))
     digest = await _read(request, keyed.body)
     names = {"caller": request.user, "key": keyed.key}
-    async with transaction(state_of(request).sessions) as session:
-        stored = await find_answer(session, names)
+    stored = await in_transaction(state_of(request).sessions, find_answer, names)
     if stored is None:
         keyed.names, keyed.request_hash = names, digest
         _lock_with_first_statement(keyed.session, names)

@@ -16,7 +16,7 @@ from mailing.admin.kept_forms import MAX_SIGN_IN_BYTES, Fields, belongs_to, pack
 from mailing.admin.pages import page, redirect, redirect_to_sign_in, see_other
 from mailing.admin.signin import cookies
 from mailing.admin.viewer import CurrentViewer, local_path
-from mailing.database.engine import transaction
+from mailing.database.engine import in_transaction
 from mailing.errors import NotFound, TooMany, Unauthorized
 from mailing.web.parameters import Session
 from mailing.web.state import AnyRequest
@@ -68,8 +68,7 @@ async def _show_form(
 ) -> Response[Any]:
     """Return the form to the user who filled it in; another user starts at the beginning."""
     started = await _start_session(request, state, token, "/admin/")
-    async with transaction(state.sessions) as session:
-        request.scope["user"] = user = await signed.user_of(session, token)
+    request.scope["user"] = user = await in_transaction(state.sessions, signed.user_of, token)
     if user is None or not belongs_to(fields, user.id):
         return started
     answer = page(request, "signin/kept.html", next_page=next_page, fields=fields)
@@ -117,8 +116,7 @@ async def _token_from_callback(request: AnyRequest, state: AccessState, begun: O
 
 
 async def _start_session(request: AnyRequest, state: AccessState, token: str, next_page: str) -> Response[None]:
-    async with transaction(state.sessions) as session:
-        await signed.close(session, cookies.token_of(request))
+    await in_transaction(state.sessions, signed.close, cookies.token_of(request))
     return cookies.keep_token(redirect(next_page), request, token)
 
 

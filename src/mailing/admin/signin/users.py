@@ -1,13 +1,13 @@
 """Users and their roles, for admins."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from litestar import Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys, users
-from mailing.access.passwords import hash_password
 from mailing.access.roles import Role
 from mailing.access.users import Account, KeyCounts
 from mailing.admin.forms import form, post_form
@@ -15,7 +15,7 @@ from mailing.admin.guards import ADMIN
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import errors_of, page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
-from mailing.database.engine import transaction
+from mailing.database.engine import in_transaction, transaction
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.web.parameters import Caller, Id, Session
 from mailing.web.state import AnyRequest, AppState, state_of
@@ -55,8 +55,9 @@ async def set_role(
     sent = await form(request)
     try:
         role = _role(sent.get("role", ""))
-        async with transaction(state.sessions) as session:
-            after = await users.set_role(session, user_id, role, by=caller, revoke_keys=_wants_revocation(sent))
+        after = await in_transaction(
+            state.sessions, users.set_role, user_id, role, by=caller, revoke_keys=_wants_revocation(sent)
+        )
     except (Invalid, Conflict) as error:
         return await _refused(request, viewer, user_id, errors_of(viewer, error, {"role": viewer.gettext("Role")}))
     await api_keys.wait_until_revoked(after.revoked)
@@ -69,12 +70,8 @@ async def set_password(
     request: AnyRequest, viewer: CurrentViewer, state: AppState, caller: Caller, user_id: Id
 ) -> Response[Any]:
     password = (await form(request)).get("password", "")
-    async with transaction(state.sessions) as session:
-        user = await users.by_id(session, user_id)
     try:
-        password_hash = await hash_password(password, names=[user.name])
-        async with transaction(state.sessions) as session:
-            await users.set_password(session, user_id, password_hash=password_hash, by=caller)
+        await users.reset_password(state.sessions, partial(users.by_id, user_id=user_id), password, by=caller)
     except (Invalid, Conflict) as error:
         errors = errors_of(viewer, error, {"password": viewer.gettext("New password")})
         return await _refused(request, viewer, user_id, errors)
@@ -88,8 +85,9 @@ async def disable_user(
 ) -> Response[Any]:
     sent = await form(request)
     try:
-        async with transaction(state.sessions) as session:
-            after = await users.disable(session, user_id, by=caller, revoke_keys=_wants_revocation(sent))
+        after = await in_transaction(
+            state.sessions, users.disable, user_id, by=caller, revoke_keys=_wants_revocation(sent)
+        )
     except Conflict as error:
         return await _refused(request, viewer, user_id, errors_of(viewer, error, {"disable": viewer.gettext("Access")}))
     await api_keys.wait_until_revoked(after.revoked)

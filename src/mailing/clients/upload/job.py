@@ -12,7 +12,7 @@ from mailing.clients.csv_reader import CsvReader
 from mailing.clients.csv_transfer import save, temporary_file, validate
 from mailing.clients.upload import repository
 from mailing.clients.upload.schemas import ImportLease
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, in_transaction, transaction
 from mailing.database.error_messages import cause_of
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Invalid
@@ -27,8 +27,7 @@ RECORD_DELAYS_S = (0, 1, 5, 10, 10)  # within a lease
 
 
 async def import_upload(sessions: Sessions, stopping: asyncio.Event, upload_id: int) -> None:
-    async with transaction(sessions) as session:
-        lease = await repository.claim_import(session, upload_id)
+    lease = await in_transaction(sessions, repository.claim_import, upload_id)
     if lease is None:
         return
     try:
@@ -54,8 +53,7 @@ async def _record_interruption(sessions: Sessions, lease: ImportLease, error: Ex
     for wait_s in RECORD_DELAYS_S:
         await asyncio.sleep(wait_s)
         with suppress(*DATABASE_ERRORS):
-            async with transaction(sessions) as session:
-                await repository.record_interruption(session, lease, cause=cause)
+            await in_transaction(sessions, repository.record_interruption, lease, cause=cause)
             return
 
 
@@ -76,17 +74,11 @@ async def _import(sessions: Sessions, lease: ImportLease, stopping: asyncio.Even
 async def _chunks(sessions: Sessions, lease: ImportLease, stopping: asyncio.Event) -> AsyncIterator[bytes]:
     """Read chunks, each in a short transaction. They end early once the lease is lost, which `lock_import` detects."""
     number = read = 0
-    while chunk := await _next(sessions, lease, number=number, read=read):
+    while chunk := await in_transaction(sessions, repository.next_chunk, lease, number=number, read=read):
         yield chunk
         number, read = number + 1, read + len(chunk)
         if stopping.is_set():
-            async with transaction(sessions) as session:
-                await repository.release_import(session, lease)
-
-
-async def _next(sessions: Sessions, lease: ImportLease, *, number: int, read: int) -> bytes:
-    async with transaction(sessions) as session:
-        return await repository.next_chunk(session, lease, number=number, read=read)
+            await in_transaction(sessions, repository.release_import, lease)
 
 
 async def maintain_uploads(sessions: Sessions) -> None:
