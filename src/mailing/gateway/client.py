@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from types import TracebackType
 from typing import Final, Self
 
 import msgspec
@@ -93,9 +92,7 @@ class GatewayClient:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._deadlines.close()
         if self._transport is not None:
             await self._transport.close()

@@ -5,7 +5,6 @@ Totals are in the database because workers come and go: their counts stay, and o
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import text
@@ -48,16 +47,11 @@ class WorkerCounters:
     """Counters of one process. `run` them beside the work."""
 
     def __init__(self) -> None:
-        self._counted: Counts = {}
-
-    @property
-    def counted(self) -> Mapping[tuple[str, str], float]:
-        """The counts that the next flush adds, by name and label."""
-        return self._counted
+        self.counted: Counts = {}  # what the next flush adds, by name and label
 
     def add(self, name: str, label: str = "", *, value: float = 1) -> None:
         if value:
-            self._counted[name, label] = self._counted.get((name, label), 0) + value
+            self.counted[name, label] = self.counted.get((name, label), 0) + value
 
     def observe_call(self, outcome: str, seconds: float) -> None:
         self.add(CALLS, outcome)
@@ -71,7 +65,7 @@ class WorkerCounters:
 
     async def flush(self, sessions: Sessions) -> None:
         """Add the counts to the totals. While the database is unavailable, they are kept for the next flush."""
-        counted, self._counted = self._counted, {}
+        counted, self.counted = self.counted, {}
         if not counted:
             return
         try:

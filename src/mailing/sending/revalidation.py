@@ -73,20 +73,14 @@ class Revalidator:
             try:
                 if self._tracked:
                     await self.recheck()
-            except Exception:
-                logger.exception("recheck failed", messages=len(self._tracked))
+            except Exception as error:  # noqa: BLE001 - logged
+                failures.log(logger, "recheck failed", error, messages=len(self._tracked))
 
     async def recheck(self) -> None:
         at, tracked = self._context.ticks(), dict(self._tracked)
-        try:
-            async with autocommit(self._context.urgent) as session:
-                probes = [message.id for message in tracked.values() if message.probe]
-                allowed, read = await still_allowed(
-                    session, list(tracked), probes=probes, lease_s=self._context.lease_s
-                )
-        except Exception as error:  # noqa: BLE001 - logged; no message is called that was not rechecked
-            failures.log(logger, "recheck failed", error, messages=len(tracked))
-            return
+        probes = [message.id for message in tracked.values() if message.probe]
+        async with autocommit(self._context.urgent) as session:
+            allowed, read = await still_allowed(session, list(tracked), probes=probes, lease_s=self._context.lease_s)
         self._rechecked = tracked.keys() & self._tracked.keys()
         self._withdrawn = self._rechecked - allowed
         if read:
