@@ -1,8 +1,7 @@
 from datetime import UTC, datetime, time, timedelta
 
 from mailing.mailings.window import LocalWindow, next_window
-from mailing.reasons.codes import Reason, ReasonCode
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import Reason, ReasonCode, words_of
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 END = NOON + timedelta(days=2)

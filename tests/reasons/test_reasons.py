@@ -9,9 +9,8 @@ from string import Formatter
 
 import pytest
 
-from mailing.reasons.codes import Fact, Reason, ReasonCode
+from mailing.reasons.codes import Fact, Reason, ReasonCode, words_of
 from mailing.reasons.refusals import Refusal, RefusalCode
-from mailing.reasons.words import words_of
 from mailing.translations import LANGUAGES, PACKAGE
 from support import ROOT
 from support.database import Database

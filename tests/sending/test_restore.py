@@ -18,8 +18,7 @@ from mailing.cli import resume_after_restore
 from mailing.cli.resume_after_restore import Options, mark_ambiguous, pause_mailings, raise_ids, resume
 from mailing.database.engine import transaction
 from mailing.job_queue.enqueue import defer
-from mailing.reasons.codes import Reason, ReasonCode
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import Reason, ReasonCode, words_of
 from mailing.sending.plan import plan_mailing
 from support.campaign import Campaign
 from support.processes import becomes

@@ -10,8 +10,7 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage
 from mailing.messages.leases import RetryPolicy
 from mailing.messages.states import TRANSITIONS, MessageStatus
-from mailing.reasons.codes import ReasonCode
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import ReasonCode, words_of
 from mailing.sending.retry_policy import MAX_SOFT_REFUSALS, RetryContext, backoff, decide, release
 from support.send_windows import END, NOW, always_open
 

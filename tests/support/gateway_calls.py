@@ -10,7 +10,7 @@ from typing import Any
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer
 from mailing.gateway.providers.probe import Probe
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import words_of
 from mailing.settings import Settings
 from support.raw_server import Handler, serving
 

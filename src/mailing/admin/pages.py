@@ -21,8 +21,8 @@ from mailing.admin.kept_forms import is_restored
 from mailing.admin.viewer import Viewer, encode_address, local_path, viewer_of
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
 from mailing.observability.masking import mask_addresses
+from mailing.reasons.codes import words_of
 from mailing.reasons.refusals import RefusedField
-from mailing.reasons.words import words_of
 from mailing.translations import LANGUAGES, translations
 from mailing.web.problems import problem_of
 from mailing.web.state import AnyConnection, AnyRequest

@@ -34,8 +34,7 @@ from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_database import data_dir_of
-from mailing.reasons.codes import ReasonCode
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import ReasonCode, words_of
 from mailing.reports import smtp
 from mailing.reports.delivery_log import failing_reports
 from mailing.restore.repository import witnesses

@@ -14,8 +14,7 @@ from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import all_as
-from mailing.reasons.codes import stored_reason
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import stored_reason, words_of
 
 Subject = Literal["mailing_id", "message_id", "client_id"]
 

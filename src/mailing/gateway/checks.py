@@ -8,8 +8,7 @@ from mailing.gateway.client import HEADERS, checked_base, rounded
 from mailing.gateway.http_transport import known_certificates, reason_of
 from mailing.gateway.outcome import Answer, Outcome, Response
 from mailing.gateway.providers.provider import Provider
-from mailing.reasons.codes import Reason, ReasonCode
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import Reason, ReasonCode, words_of
 
 
 async def check_reachable(base_url: str, *, within_s: float) -> str | None:

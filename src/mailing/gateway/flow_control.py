@@ -22,7 +22,7 @@ from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
 from mailing.gateway.repository import GatewayState, read
 from mailing.observability import failures
 from mailing.observability.log import get
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import words_of
 
 logger = get(__name__)
 

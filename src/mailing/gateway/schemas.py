@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from mailing.gateway.repository import GatewayState
-from mailing.reasons.codes import ReasonCode
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import ReasonCode, words_of
 
 Rate = Annotated[
     float,

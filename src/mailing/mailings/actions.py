@@ -28,7 +28,7 @@ async def release(session: AsyncSession, mailing_id: int, *, revision: int | Non
     changed after the caller read it.
     """
     mailing = await MailingRepository(session=session).get_for_update(mailing_id)
-    status, now = MailingStatus(mailing.status), await database_now(session)
+    status, now = mailing.status, await database_now(session)
     states.ensure_releasable(status, ends_at=mailing.ends_at, now=now)
     states.ensure_revision(mailing.content_revision, read=revision)
     if status is not MailingStatus.draft:
@@ -45,7 +45,7 @@ async def release(session: AsyncSession, mailing_id: int, *, revision: int | Non
 async def pause(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
     """Return the mailing and the number of messages held back."""
     mailing = await MailingRepository(session).get_for_update(mailing_id)
-    paused = await set_status(session, mailing, states.paused_status(MailingStatus(mailing.status)))
+    paused = await set_status(session, mailing, states.paused_status(mailing.status))
     stopped = await pending_of_mailing(session, mailing_id)
     if paused:
         await record_event(session, "mailing.paused", by=by, mailing_id=mailing_id, stopped=stopped)
@@ -54,7 +54,7 @@ async def pause(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mai
 
 async def resume(session: AsyncSession, mailing_id: int, *, by: str) -> Mailing:
     mailing = await MailingRepository(session).get_for_update(mailing_id)
-    if await set_status(session, mailing, states.resumed_status(MailingStatus(mailing.status))):
+    if await set_status(session, mailing, states.resumed_status(mailing.status)):
         await record_event(session, "mailing.resumed", by=by, mailing_id=mailing_id)
     return mailing
 
@@ -62,7 +62,7 @@ async def resume(session: AsyncSession, mailing_id: int, *, by: str) -> Mailing:
 async def cancel(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
     """Return the mailing and the number of messages that were pending."""
     mailing = await MailingRepository(session).get_for_update(mailing_id)
-    cancelled = await set_status(session, mailing, states.cancelled_status(MailingStatus(mailing.status)))
+    cancelled = await set_status(session, mailing, states.cancelled_status(mailing.status))
     cancelled_now = await cancel_of_mailing(session, mailing_id, MAX_CANCELLED_AT_ONCE)
     pending = await pending_of_mailing(session, mailing_id)
     if pending:
@@ -76,7 +76,7 @@ async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> t
     """Return the mailing and the number of messages that are pending again."""
     mailing = await MailingRepository(session).get_for_update(mailing_id)
     now = await database_now(session)
-    states.ensure_resendable(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=now)
+    states.ensure_resendable(mailing.status, ends_at=mailing.ends_at, now=now)
     resent = await resolution.resend_failed(session, mailing_id)
     if resent:
         await reopen(session, mailing)
@@ -87,7 +87,7 @@ async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> t
 async def test(session: AsyncSession, mailing_id: int, *, phone: str, revision: int | None, by: str) -> int:
     """Send a test and return its message id. `revision` is the one that the caller saw; None accepts any."""
     mailing = await MailingRepository(session=session).get_visible(mailing_id)
-    states.ensure_testable(MailingStatus(mailing.status))
+    states.ensure_testable(mailing.status)
     states.ensure_revision(mailing.content_revision, read=revision)
     client_id = (await find_recipient(session, phone)).id
     message_id = await send_test(session, mailing, client_id=client_id, by=by)

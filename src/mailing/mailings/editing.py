@@ -109,7 +109,7 @@ async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
 
 def changes_of(mailing: Mailing, given: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """Return the columns that would change. Raises Conflict or Invalid for a change that is not allowed now."""
-    status = MailingStatus(mailing.status)
+    status = mailing.status
     states.ensure_editable(status)
     changes = {name: value for name, value in columns(given).items() if getattr(mailing, name) != value}
     starts_at, ends_at = (changes.get(name, getattr(mailing, name)) for name in ("starts_at", "ends_at"))

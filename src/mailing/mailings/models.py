@@ -1,9 +1,10 @@
 from datetime import datetime, time
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, Identity, Integer, Text, Time, func
+from sqlalchemy import ARRAY, BigInteger, DateTime, Enum, Identity, Integer, Text, Time, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mailing.database.engine import Base
+from mailing.mailings.states import MailingStatus
 from mailing.mailings.window import LocalWindow, next_window
 from mailing.messages.rescheduling import SendWindow
 
@@ -27,7 +28,7 @@ class Mailing(Base):
     operator_codes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     window_start: Mapped[time | None] = mapped_column(Time)
     window_end: Mapped[time | None] = mapped_column(Time)
-    status: Mapped[str] = mapped_column(Text)
+    status: Mapped[MailingStatus] = mapped_column(Enum(MailingStatus, native_enum=False))
     plan_revision: Mapped[int] = mapped_column(Integer, default=1)
     planned_revision: Mapped[int] = mapped_column(Integer, default=0)
     planning_revision: Mapped[int] = mapped_column(Integer, default=0)

@@ -19,7 +19,7 @@ from mailing.mailings.sms_segments import Segments, segments_of
 from mailing.mailings.states import NOT_STARTED
 from mailing.mailings.window import LocalWindow
 from mailing.messages.planning import Audience
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import words_of
 from mailing.web.parameters import MAX_ID
 
 

@@ -7,7 +7,6 @@ from mailing.errors import Conflict
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
 from mailing.mailings.orm_repository import MailingRepository
-from mailing.mailings.states import MailingStatus
 from mailing.mailings.transitions import reopen
 from mailing.messages import resolution as message_resolution
 from mailing.messages.queries import get_message
@@ -40,7 +39,7 @@ async def resolve_all(
 async def _ensure_resendable(session: AsyncSession, mailing: Mailing, *, resolution: Resolution) -> None:
     if resolution.as_ == "pending":
         now = await database_now(session)
-        states.ensure_resendable(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=now)
+        states.ensure_resendable(mailing.status, ends_at=mailing.ends_at, now=now)
 
 
 def _cannot_resolve(status: MessageStatus) -> Conflict:

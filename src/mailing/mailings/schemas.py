@@ -165,7 +165,7 @@ class MailingOut(Struct):
             ends_at=mailing.ends_at,
             filter=Filter(mailing.tags, mailing.operator_codes),
             local_window=LocalWindowOut(f"{window.start:%H:%M}", f"{window.end:%H:%M}") if window else None,
-            status=MailingStatus(mailing.status),
+            status=mailing.status,
             created_at=mailing.created_at,
             updated_at=mailing.updated_at,
             revision=mailing.content_revision,

@@ -33,17 +33,14 @@ async def set_status(session: AsyncSession, mailing: Mailing, status: MailingSta
 async def reopen(session: AsyncSession, mailing: Mailing) -> None:
     """Continue after messages that had ended became pending again; a finished mailing runs again."""
     mailing.finished_at = None
-    await set_status(session, mailing, states.reopened_status(MailingStatus(mailing.status)))
+    await set_status(session, mailing, states.reopened_status(mailing.status))
     await defer(session, "settle_mailing", mailing_id=mailing.id)
 
 
 async def enqueue_jobs(session: AsyncSession, mailing: Mailing) -> None:
     """Plan now or at the start, and finalize at the end. A draft or closed mailing needs no job."""
-    if mailing.status == MailingStatus.draft:
+    if mailing.status is MailingStatus.draft or mailing.status not in states.OPEN:
         return
-    if mailing.status == MailingStatus.scheduled:
-        await defer(session, "plan_mailing", at=mailing.starts_at, mailing_id=mailing.id)
-    elif mailing.status in states.OPEN:
-        await defer(session, "plan_mailing", mailing_id=mailing.id)
-    if mailing.status in states.OPEN:
-        await defer(session, "settle_mailing", at=mailing.ends_at, mailing_id=mailing.id)
+    starts_at = mailing.starts_at if mailing.status is MailingStatus.scheduled else None
+    await defer(session, "plan_mailing", at=starts_at, mailing_id=mailing.id)
+    await defer(session, "settle_mailing", at=mailing.ends_at, mailing_id=mailing.id)

@@ -19,8 +19,7 @@ from mailing.messages.schemas import (
     WaitingFor,
 )
 from mailing.messages.states import MessageStatus, WaitReason
-from mailing.reasons.codes import stored_reason
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import stored_reason, words_of
 from mailing.restore.repository import RESTORED
 
 # As in the claim: the next call uses the current phone and text, unless an attempt with others may have been accepted.

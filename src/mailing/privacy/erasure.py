@@ -23,8 +23,7 @@ from mailing.events import COMMAND_LINE, record_event
 from mailing.messages.redaction import has_phone, redact_phone
 from mailing.privacy import repository
 from mailing.privacy.repository import Erasure
-from mailing.reasons.codes import stored_reason
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import stored_reason, words_of
 
 CALL_TIMEOUT_S = 90  # by then a call has ended, or its lease has expired and the sweep has recovered the message
 

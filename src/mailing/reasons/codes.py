@@ -1,4 +1,4 @@
-"""Reason codes. The schema has the same list: the domain `reason_code`."""
+"""Reason codes, and their words for a reader. The schema has the same list: the domain `reason_code`."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from typing import Self
 
 import msgspec
 
-from mailing.translations import _
+from mailing.translations import _, translations
 
 Fact = str | int | float
 
@@ -121,3 +121,19 @@ def code_column(reasons: Iterable[Reason | None]) -> list[str | None]:
 def params_column(reasons: Iterable[Reason | None]) -> list[str | None]:
     """Return JSON for each reason that has parameters."""
     return [json.dumps(reason.params) if reason and reason.params else None for reason in reasons]
+
+
+class _Params(dict[str, Fact]):
+    """A missing parameter is shown as a gap instead of failing the page."""
+
+    def __missing__(self, name: str) -> str:
+        return "…"
+
+
+def words_of(reason: Reason | None, language: str = "en") -> str:
+    """Render a reason; behind it that of the newest attempt, if it has one. Empty without a reason."""
+    if reason is None:
+        return ""
+    gettext, params = translations(language).gettext, _Params(reason.params)
+    codes = [reason.code, *([ReasonCode(str(params["last"]))] if "last" in params else [])]
+    return "; ".join(gettext(code.english).format_map(params) for code in codes)

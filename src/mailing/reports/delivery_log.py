@@ -47,9 +47,11 @@ _NEWEST = text(f"{_ROW} ORDER BY day DESC LIMIT :count")
 _OF_DAY = text(f"{_ROW} WHERE day = :day")
 
 
-async def last_reports(session: AsyncSession, settings: Settings, *, now: datetime) -> list[ReportedDay]:
+async def last_reports(
+    session: AsyncSession, settings: Settings, *, now: datetime, count: int = MAX_CATCH_UP_DAYS
+) -> list[ReportedDay]:
     """List reports, newest first. A day is listed from its end on, if a recipient was set by then."""
-    rows = await session.execute(_NEWEST, {"now": now, "count": MAX_CATCH_UP_DAYS})
+    rows = await session.execute(_NEWEST, {"now": now, "count": count})
     return [_reported(row, settings, now) for row in rows.mappings()]
 
 

@@ -7,8 +7,7 @@ import msgspec
 from babel.dates import format_date
 
 from mailing.mailings.counts import Counts
-from mailing.reasons.codes import Reason
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import Reason, words_of
 from mailing.reports.figures import DayCounts, Figures, MailingFigures
 from mailing.reports.translations import Words
 from mailing.timezones import zone_named

@@ -20,7 +20,7 @@ import uvloop
 from chaos.gateway.random_replies import Reply, draw
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Outcome
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import words_of
 from support.gateway_calls import calling, read_request
 
 DEADLINE_S = 0.5

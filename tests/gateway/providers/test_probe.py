@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S, Answer, Outcome, Response
 from mailing.gateway.providers.probe import classify
-from mailing.reasons.codes import ReasonCode
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import ReasonCode, words_of
 
 NOW = datetime(2030, 5, 17, 12, 0, tzinfo=UTC)
 OK = b'{"code":0,"message":"OK"}'

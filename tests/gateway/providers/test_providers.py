@@ -18,7 +18,7 @@ from mailing.gateway.providers.provider import Provider
 from mailing.gateway.providers.receipt import Forged
 from mailing.gateway.sandbox import dialects
 from mailing.gateway.sandbox.dialects import dialect_of
-from mailing.reasons.words import words_of
+from mailing.reasons.codes import words_of
 from mailing.settings import ProviderName, Settings
 from support.provider_calls import (
     ID,

@@ -109,7 +109,7 @@ class ActionPages(Controller):
 def _ensure_may_end(viewer: Viewer, mailing: Mailing) -> None:
     """Raise if an editor would end more than a draft. A POST locks the row, so no release intervenes."""
     if not viewer.may("sender"):
-        states.ensure_editor_may_end(MailingStatus(mailing.status))
+        states.ensure_editor_may_end(mailing.status)
 
 
 async def _confirm_page(request: AnyRequest, session: AsyncSession, mailing: Mailing) -> Response[str]:
@@ -121,7 +121,7 @@ async def _confirm_page(request: AnyRequest, session: AsyncSession, mailing: Mai
 
 async def _ensure_possible(session: AsyncSession, mailing: Mailing, *, action: str) -> None:
     """Raise the error of the action itself, before the page asks for confirmation."""
-    status = MailingStatus(mailing.status)
+    status = mailing.status
     if action == "resend-failed":
         states.ensure_resendable(status, ends_at=mailing.ends_at, now=await database_now(session))
     elif action in STATUS_CHECKS:

@@ -32,9 +32,7 @@ class ReleasePages(Controller):
     @get("/", guards=SENDER)
     async def review(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[Any]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
-        states.ensure_releasable(
-            MailingStatus(mailing.status), ends_at=mailing.ends_at, now=await database_now(session)
-        )
+        states.ensure_releasable(mailing.status, ends_at=mailing.ends_at, now=await database_now(session))
         if mailing.status != MailingStatus.draft:
             return redirect(f"/admin/mailings/{mailing_id}")
         return await _release_page(request, session, mailing)

@@ -156,7 +156,7 @@ class MailingPages(Controller):
 
 def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
     """Return the mailing. Raise if its status or the role forbids the edit."""
-    status = MailingStatus(mailing.status)
+    status = mailing.status
     states.ensure_editable(status)
     if not viewer.may("sender"):
         states.ensure_editor_may_change(status)
