@@ -97,15 +97,15 @@ async def resume_without_loss(sessions: Sessions, options: Options) -> None:
     Raise MailingError if a process has found something missing.
     """
     async with transaction(sessions) as session:
-        home, here = await restore.identities(session)
-        if home == restore.RESTORED_MARK:
+        known = await restore.identities(session)
+        if known.home == restore.RESTORED_MARK:
             raise MailingError(
                 "a process found an acknowledged commit missing; run the command without --nothing-was-lost"
             )
-        if home == here:
+        if known.home == known.here:
             options.echo(NOT_NEEDED)
             return
-        if not await restore.resume_after_failover(session, home=home, here=here, by=events.COMMAND_LINE):
+        if not await restore.resume_after_failover(session, home=known.home, here=known.here, by=events.COMMAND_LINE):
             raise MailingError("the database has changed meanwhile; run the command again")
         await wake_started(session)
     options.echo("Sending is enabled. No message was marked.")

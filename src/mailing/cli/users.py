@@ -1,7 +1,6 @@
 """`mailing user`: users of the admin page."""
 
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 
@@ -100,15 +99,12 @@ async def _disabled(sessions: Sessions, *, name: str, revoke_keys: bool | None) 
 @click.argument("name")
 def user_enable(name: str) -> None:
     """Let a disabled user sign in again."""
-    _change(name, partial(users.enable, by=COMMAND_LINE))
-    click.echo("User enabled.")
 
-
-def _change(name: str, change: Callable[[AsyncSession, int], Awaitable[None]]) -> None:
     async def work(session: AsyncSession) -> None:
-        await change(session, (await users.by_name(session, name)).id)
+        await users.enable(session, (await users.by_name(session, name)).id, by=COMMAND_LINE)
 
     in_transaction(work)
+    click.echo("User enabled.")
 
 
 def _password() -> str:

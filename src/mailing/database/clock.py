@@ -1,5 +1,3 @@
-"""The database's clock, extrapolated between two readings."""
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 

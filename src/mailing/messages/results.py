@@ -64,14 +64,9 @@ class CallResult(msgspec.Struct, frozen=True):
 #
 # No lock is waited for: a locked message is left out, the others are recorded.
 #
-# A result whose lease was lost does not change its message: the sweep has decided about it, or another claim has it.
-# But what the gateway accepted was sent, whatever was assumed meanwhile: a `late` acceptance ends a message that waits,
-# is called again or is unknown. A second call that has not begun is cancelled (`still_allowed`). The outcome of one
-# that is under way finds its message sent and changes nothing. An operator's decision (failed, sent) stands.
-#
-# Each attempt is recorded, and replaces what the sweep had assumed about it, with one exception: if the message was
-# claimed again since, the assumption is the reason for that repeat. Then a late acceptance stays `ambiguous`, with
-# `recorded_late` as its reason.
+# A result whose lease was lost changes its message only if it is an acceptance: `late` (the table in decision 28). Each
+# attempt is recorded, and replaces what the sweep had assumed about it, unless the message was claimed again since:
+# then the assumption is the reason for that repeat, and a late acceptance stays `ambiguous`, as `recorded_late`.
 #
 # What an older plan decided is void: a send window, and an end (`by_plan`). Such a message waits without a window until
 # the settle job has found it one by the present plan. A message that was cancelled, or whose client left meanwhile,

@@ -1,12 +1,4 @@
-"""The life of a message: one table, enforced by a trigger of the schema (a test compares the two).
-
-pending ── claim ──► sending ── accepted ──► sent
-▲                    │  not sent, throttled, soft refusal, ambiguous with `retry` ──► pending
-│                    │  refused ──► failed          ambiguous with `hold` ──► unknown
-└────────────────────┘  the end reached ──► expired, or unknown where an attempt may have been accepted
-pending ── cancel, edit, opt-out ──► cancelled, or unknown where an attempt may have been accepted
-pending, unknown ── an acceptance that arrived after its lease expired ──► sent
-"""
+"""The life of a message, which ARCHITECTURE.md draws: one table, enforced by a trigger (a test compares the two)."""
 
 from enum import StrEnum
 

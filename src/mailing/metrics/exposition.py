@@ -89,21 +89,21 @@ async def _connections(session: AsyncSession) -> AsyncIterator[Metric]:
     about = "Database connections of Mailing, by component and state"
     counts = {(part, state): count for part, state, count in await session.execute(repository.CONNECTIONS)}
     yield _gauges("mailing_database_connections", about, counts, "part", "state")
-    used, limit = (await session.execute(repository.SERVER)).one()
-    yield _gauge("mailing_database_connections_used", "Connections of all programs to the database server", used)
-    yield _gauge("mailing_database_connections_limit", "The server's max_connections", limit)
+    server = (await session.execute(repository.SERVER)).one()
+    yield _gauge("mailing_database_connections_used", "Connections of all programs to the database server", server.used)
+    yield _gauge("mailing_database_connections_limit", "The server's max_connections", server.limit)
 
 
 async def _audits(session: AsyncSession) -> AsyncIterator[Metric]:
-    drift, newest_age_s = (await session.execute(repository.AUDITS)).one()
-    yield _gauge("mailing_counters_drift", "Difference between counters and messages; must be 0", drift)
-    yield _gauge("mailing_counters_audit_age_seconds", "Time since the last audit of the counters", newest_age_s)
+    audits = (await session.execute(repository.AUDITS)).one()
+    yield _gauge("mailing_counters_drift", "Difference between counters and messages; must be 0", audits.drift)
+    yield _gauge("mailing_counters_audit_age_seconds", "Time since the last audit of the counters", audits.newest_age_s)
 
 
 async def _reports(session: AsyncSession) -> AsyncIterator[Metric]:
-    overdue, newest_age_s = (await session.execute(repository.REPORTS)).one()
-    yield _gauge("mailing_reports_overdue", "Daily reports that are due and not sent", overdue)
-    yield _gauge("mailing_report_age_seconds", "Time since the last daily report was sent", newest_age_s)
+    reports = (await session.execute(repository.REPORTS)).one()
+    yield _gauge("mailing_reports_overdue", "Daily reports that are due and not sent", reports.overdue)
+    yield _gauge("mailing_report_age_seconds", "Time since the last daily report was sent", reports.newest_age_s)
 
 
 def _calls(counted: counters.Counts) -> Iterator[Metric]:

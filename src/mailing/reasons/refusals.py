@@ -21,7 +21,7 @@ TIMEZONE_RULE: Final = "an IANA time zone, such as Europe/Moscow"
 
 
 class RefusalCode(WordedCode):
-    """The test that demands a translation of each marks the words for the catalogue."""
+    """The test that demands a translation of each marks the words, since gettext's tools do not read f-strings."""
 
     # A value
     required = auto(), "is required"
@@ -101,7 +101,6 @@ class RefusalCode(WordedCode):
     busy = auto(), "every connection to the database was in use"
 
 
-# Marked for the catalogue by the test that demands a translation of each: gettext's tools do not read f-strings.
 class Refusal(msgspec.Struct, frozen=True):
     """`params` are what the words need. They never hold what was typed."""
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.rows import all_as
+from mailing.database.rows import all_as, one_as
 from mailing.errors import MailingError
 
 # How far the ids jump, because it is unknown how many were used since the backup. In steps of 10^12, message ids stay
@@ -71,10 +71,15 @@ async def resume_after_failover(session: AsyncSession, *, home: str, here: str, 
 _IDENTITIES = text("SELECT database_identity AS home, database_identity() AS here FROM installation")
 
 
-async def identities(session: AsyncSession) -> tuple[str, str]:
-    """Return where sending was allowed last, and where this is."""
-    home, here = (await session.execute(_IDENTITIES)).one()
-    return home, here
+class Identities(Struct, frozen=True):
+    """`home` is the database where sending was allowed last, `here` this one."""
+
+    home: str
+    here: str
+
+
+async def identities(session: AsyncSession) -> Identities:
+    return one_as(Identities, await session.execute(_IDENTITIES))
 
 
 WITNESSES_KEPT = 1000

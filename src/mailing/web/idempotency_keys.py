@@ -3,12 +3,21 @@
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from msgspec import Struct
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.database.rows import first_as
 
 RETENTION_H = 24
 
-Stored = Row[*tuple[Any, ...]]  # request_hash, status, headers, body
+
+class Stored(Struct, frozen=True):
+    request_hash: bytes
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
 
 # Tried, not waited for. Keys with the same 64-bit hash would only exclude each other briefly.
 _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:caller || ' ' || :key, 0))")
@@ -52,7 +61,7 @@ async def try_lock(session: AsyncSession, names: dict[str, str]) -> bool:
 
 
 async def find_answer(session: AsyncSession, names: dict[str, str]) -> Stored | None:
-    return (await session.execute(_FIND, names)).first()
+    return first_as(Stored, await session.execute(_FIND, names))
 
 
 async def delete_expired(session: AsyncSession, *, count: int) -> None:

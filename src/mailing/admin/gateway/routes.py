@@ -1,5 +1,3 @@
-"""`/admin/gateway`: the gateway's state, the rate limit, the stop of all sending."""
-
 from typing import Any
 
 import msgspec

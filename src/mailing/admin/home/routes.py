@@ -1,5 +1,3 @@
-"""`/admin/`: the health of everything that sending needs, and the mailings in progress."""
-
 from functools import partial
 
 from litestar import Response, get

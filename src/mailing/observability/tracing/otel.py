@@ -66,12 +66,9 @@ class Traces:
         if ending.is_alive():
             self._exporter.shutdown()  # type: ignore[no-untyped-call] # the SDK's
 
-    @contextmanager
-    def request(self, method: str, traceparent: str | None) -> Iterator[Span]:
+    def request(self, method: str, traceparent: str | None) -> AbstractContextManager[Span]:
         known = method if method in METHODS else "_OTHER"
-        span = self._tracer.start_span(known, _context(traceparent), kind=SpanKind.SERVER)
-        with bound_contextvars(trace_id=_trace_id(span)), _current(span) as recorded:
-            yield recorded
+        return _current(self._tracer.start_span(known, _context(traceparent), kind=SpanKind.SERVER))
 
     @contextmanager
     def job(self, task: str, carried: Mapping[str, str]) -> Iterator[Span]:
@@ -81,7 +78,7 @@ class Traces:
         span = self._tracer.start_span(task, parent, kind=SpanKind.CONSUMER, links=links)
         token = _task.set(task)
         try:
-            with bound_contextvars(trace_id=_trace_id(span)), _current(span) as recorded:
+            with _current(span) as recorded:
                 yield recorded
         finally:
             _task.reset(token)
@@ -110,14 +107,12 @@ def _context(traceparent: str | None) -> Context:
     return _W3C.extract({_HEADER: traceparent} if traceparent else {}, context=Context())
 
 
-def _trace_id(span: trace.Span) -> str:
-    return trace.format_trace_id(span.get_span_context().trace_id)
-
-
 @contextmanager
 def _current(span: trace.Span) -> Iterator[Recorded]:
     """Make a span current. Of an exception, only its class is recorded: its message may repeat values."""
-    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+    trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+    using = trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False)
+    with bound_contextvars(trace_id=trace_id), using:
         try:
             yield Recorded(span)
         except Exception as error:
