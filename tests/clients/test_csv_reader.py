@@ -19,7 +19,7 @@ def read(*pieces: bytes) -> tuple[list[ParsedRow], CsvReader]:
     return rows + reading.finish(), reading
 
 
-def verdicts(*pieces: bytes) -> list[tuple[int, str]]:
+def rejections(*pieces: bytes) -> list[tuple[int, str]]:
     _, reading = read(*pieces)
     return [(error.line, error.field) for error in reading.rejected_fields]
 
@@ -81,7 +81,7 @@ def test_invisible_characters_in_the_header_change_no_name(header: str) -> None:
 
 @pytest.mark.parametrize("said", ["ja", "2", "-", "truetrue"])
 def test_an_opt_out_that_is_not_understood_is_an_error(said: str) -> None:
-    assert verdicts(f"phone,timezone,opted_out\n79161234567,UTC,{said}\n".encode()) == [(2, "opted_out")]
+    assert rejections(f"phone,timezone,opted_out\n79161234567,UTC,{said}\n".encode()) == [(2, "opted_out")]
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
@@ -208,7 +208,7 @@ def test_no_word_of_a_header_is_repeated_because_it_may_be_a_phone() -> None:
         *((b"79161234567,916," + tag + b",UTC", ["row"]) for tag in (b"\x98\xfe", b"\xed\xa0\x80", b'"vip"x')),
     ],
 )
-def test_a_bad_row_is_left_out_with_a_verdict_on_each_bad_field(row: bytes, fields: list[str]) -> None:
+def test_a_bad_row_is_left_out_and_each_bad_field_is_named(row: bytes, fields: list[str]) -> None:
     rows, reading = read(HEADER, row + b"\n", GOOD)
     assert [error.field for error in reading.rejected_fields] == fields
     assert {error.line for error in reading.rejected_fields} == {2}
@@ -238,7 +238,7 @@ def test_ten_megabytes_in_one_field_are_skipped_and_not_kept() -> None:
 
 
 def test_an_open_quote_before_a_line_that_is_too_long_is_a_bad_row_of_its_own() -> None:
-    assert verdicts(HEADER, b'7,"open\n', *[b"x" * MAX_LINE_BYTES] * 3, b"\n" + GOOD) == [(2, "row"), (3, "row")]
+    assert rejections(HEADER, b'7,"open\n', *[b"x" * MAX_LINE_BYTES] * 3, b"\n" + GOOD) == [(2, "row"), (3, "row")]
 
 
 def test_a_quote_that_never_closes_in_a_line_over_the_limit_is_a_bad_row() -> None:
@@ -250,8 +250,8 @@ def test_a_quote_that_never_closes_in_a_line_over_the_limit_is_a_bad_row() -> No
 
 def test_quotes_join_lines_up_to_the_limit_and_no_further() -> None:
     blank = b"\n" * (MAX_LINE_BYTES - 10)
-    assert verdicts(HEADER, b'7,"', blank, b'",UTC\n', GOOD) == [(2, "row")]
-    assert verdicts(HEADER, b'7,"', blank, b"\n" * 20, b'"x\n', GOOD) == [(2, "row"), (2 + len(blank) + 20, "row")]
+    assert rejections(HEADER, b'7,"', blank, b'",UTC\n', GOOD) == [(2, "row")]
+    assert rejections(HEADER, b'7,"', blank, b"\n" * 20, b'"x\n', GOOD) == [(2, "row"), (2 + len(blank) + 20, "row")]
 
 
 def test_the_list_of_errors_ends_but_every_bad_row_is_counted() -> None:
@@ -259,7 +259,7 @@ def test_the_list_of_errors_ends_but_every_bad_row_is_counted() -> None:
     assert (len(reading.rejected_fields), reading.rejected) == (MAX_LISTED_ERRORS, 2000)
 
 
-def test_a_verdict_repeats_nothing_from_the_row() -> None:
+def test_a_rejection_repeats_nothing_from_the_row() -> None:
     _, reading = read(HEADER + b"89161234567,9x9,\x01secret,Nowhere/Secret\n")
     said = " ".join(error.refusal.words() for error in reading.rejected_fields)
     assert "89161234567" not in said
@@ -274,7 +274,7 @@ LINES = st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join)
 
 
 @given(LINES, st.lists(st.integers(1, 40), max_size=20))
-def test_the_verdicts_do_not_depend_on_how_the_upload_is_cut(lines: bytes, cuts: list[int]) -> None:
+def test_the_rejections_do_not_depend_on_how_the_upload_is_cut(lines: bytes, cuts: list[int]) -> None:
     file, pieces = HEADER + lines, []
     rest = file
     for cut in cuts:

@@ -85,8 +85,8 @@ async def test_only_what_is_unknown_can_be_resolved(db: Database, api: Api) -> N
     mailing_id, ids = await db.add_audience([*others])
     before = await db.statuses(mailing_id)
     for message_id, status in zip(ids, others, strict=True):
-        for verdict in ("sent", "failed", "pending"):
-            refused = json_of(await api.post(f"/messages/{message_id}/resolve", json={"as": verdict}), 409)
+        for resolution in ("sent", "failed", "pending"):
+            refused = json_of(await api.post(f"/messages/{message_id}/resolve", json={"as": resolution}), 409)
             assert refused["detail"] == f"Only an unknown message can be resolved; this one is {status}."
     assert await db.statuses(mailing_id) == before
     assert await db.events() == []

@@ -1,4 +1,4 @@
-"""Failovers: a database that has lost nothing goes on by itself, one that has is set aside. Two real servers."""
+"""Failovers: a database that has lost nothing goes on by itself, one that has sends no more. Two real servers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -100,9 +100,7 @@ async def test_a_process_that_slept_too_long_vouches_for_nothing(pair: Pair, db:
     assert await db.value(IS_RESTORED)
 
 
-async def test_what_was_lost_sets_the_database_aside_even_after_another_process_has_resumed(
-    pair: Pair, db: Database
-) -> None:
+async def test_what_was_lost_disables_sending_even_after_another_process_has_resumed(pair: Pair, db: Database) -> None:
     """One has seen only what the new primary has. Another's tick and claim were acknowledged by the old one alone."""
     _, (message,) = await db.add_mailing_of(["sending"])
     content, late = Process(db), Process(db)

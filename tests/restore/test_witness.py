@@ -147,7 +147,7 @@ async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster
             assert await db.value("SELECT count(*) FROM client") == 1000
 
 
-async def test_a_recovery_to_an_earlier_moment_under_a_living_process_is_set_aside(cluster: Cluster) -> None:
+async def test_a_recovery_to_an_earlier_moment_under_a_living_process_disables_sending(cluster: Cluster) -> None:
     """Though every failover is declared to lose nothing, and only the timeline is another one."""
     async with _witnessed(cluster, lossless=True) as db:
         async with cluster.running():

@@ -100,12 +100,12 @@ async def upload(anna: Operator, file: Path) -> None:
     await expect(anna.page.get_by_text("The first 20 rows of the file")).to_be_visible()
     await anna.look("upload-preview")
     await anna.page.locator("main form button").first.click()
-    verdict = anna.page.get_by_role("link", name=re.compile("CSV"))
-    await expect(verdict.first).to_be_visible()
+    rejected_rows = anna.page.get_by_role("link", name=re.compile("CSV"))
+    await expect(rejected_rows.first).to_be_visible()
     await expect(anna.page.get_by_text("993").first).to_be_visible()
     await anna.look("upload-result")
     async with anna.page.expect_download() as download:
-        await verdict.first.click()
+        await rejected_rows.first.click()
     rows = (await (await download.value).path()).read_text().splitlines()
     assert len({row.split(",")[0] for row in rows[1:]}) == 7
 

@@ -39,7 +39,7 @@ async def test_a_claim_ends_nothing_in_a_restored_database(db: Database) -> None
     assert await db.value("SELECT status FROM message") == "pending"
 
 
-async def test_a_row_that_no_claim_can_take_is_set_aside_and_the_others_are_sent(campaign: Campaign) -> None:
+async def test_a_row_that_no_claim_can_take_is_postponed_and_the_others_are_sent(campaign: Campaign) -> None:
     clients = await campaign.clients(600)
     await campaign.db.run(
         f"ALTER TABLE message ADD CONSTRAINT poisoned CHECK (status <> 'sending' OR client_id <> {clients[3]})"

@@ -153,7 +153,7 @@ async def test_why_an_import_failed_is_said(editor: Browser, db: Database) -> No
     assert "column phone is missing" in shown
 
 
-async def test_verdicts_are_told_in_the_viewers_language(editor: Browser, db: Database) -> None:
+async def test_rejected_fields_are_explained_in_the_viewers_language(editor: Browser, db: Database) -> None:
     editor.cookies.set("mailing_language", "ru")
     cells = [",9,,UTC", ",,\x01,UTC", ",,,UTC+3", ",,,omsk", "", ',"a"b,,UTC']
     rows = ["8,,,UTC", *(f"79160000001{rest}" for rest in cells), "\udcff,,,UTC", "x" * 70_000]

@@ -28,7 +28,7 @@ FREEZE_S: Final = 45.0
 REBOOT_S: Final = 5.0
 LAG_S: Final = 1.5
 WATCHED_S: Final = 40.0
-SETTLED_S: Final = 15.0  # without a call, after a database was set aside
+SETTLED_S: Final = 15.0  # without a call, after sending was disabled
 MISSING_CLAIMS: Final = """
     SELECT sum((detail->>'missing_claims')::int) FROM event WHERE kind = 'database.rolled_back'"""
 
@@ -157,12 +157,12 @@ async def _with_loss(directory: Path) -> list[Promise]:
             os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGCONT)
         writes_at = await _back(cluster, home)
-        aside_s = await drill.until(lambda: _is_set_aside(drill), within_s=120)
+        disabled_s = await drill.until(lambda: _is_restored(drill), within_s=120)
         await asyncio.sleep(SETTLED_S)
         later = [call for call in calls_in(here.witness.ledger) if call.began_at > writes_at]
         missing = await drill.value(MISSING_CLAIMS)
     return [
-        within(f"{name}: set aside after the new primary writes", 10, aside_s),
+        within(f"{name}: sending disabled after the new primary writes", 10, disabled_s),
         none(f"{name}: calls since", len(later)),
         Promise(f"{name}: claims missing at the first look of a worker", "> 0", str(missing), missing > 0),
     ]
@@ -210,7 +210,7 @@ async def _finished(drill: Drill, mailing: int) -> bool:
         return False
 
 
-async def _is_set_aside(drill: Drill) -> bool:
+async def _is_restored(drill: Drill) -> bool:
     return bool(await drill.value("SELECT database_identity = 'restored' FROM installation"))
 
 

@@ -88,7 +88,7 @@ async def test_what_was_imported_or_failed_makes_room(db: Database, monkeypatch:
         await job.import_upload(db.sessions, asyncio.Event(), await confirmed(db, file))
 
 
-async def test_the_preview_shows_the_first_rows_with_verdicts(db: Database) -> None:
+async def test_the_preview_shows_the_first_rows_and_their_rejected_fields(db: Database) -> None:
     file = HEADER + "79160000000,,vip,UTC\n8,,,Mars\n\n79160000001,925,,UTC\nx\n"
     preview = await previewed(db, file.encode())
     assert preview.complete

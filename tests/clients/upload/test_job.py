@@ -29,7 +29,7 @@ async def tended(db: Database) -> int:
     return await counted(db, "procrastinate_jobs")
 
 
-async def test_good_rows_are_stored_and_bad_ones_kept_with_their_verdict(db: Database) -> None:
+async def test_good_rows_are_stored_and_bad_ones_kept_with_the_reason(db: Database) -> None:
     upload_id = await imported(db, file_of(1000, bad=2))
     upload = await upload_of(db, upload_id)
     assert (upload.status, upload.created, upload.updated, upload.rejected) == (UploadStatus.done, 1000, 0, 2)
@@ -54,19 +54,19 @@ async def test_only_so_many_bad_fields_are_kept_but_all_bad_rows_counted(
     assert len(await refused(db, upload_id)) == 3
 
 
-async def test_the_verdict_is_a_file_that_no_spreadsheet_calculates(
+async def test_the_rejected_rows_are_a_file_that_no_spreadsheet_calculates(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailing.clients.upload.rejected_rows.PAGE_SIZE", 2)
     file = HEADER.encode() + b"\t=1+1,,a;=2,UTC\n=1+1,,a,UTC\n79160000001,,,UTC\n\xff\x00,,,UTC\n79160000002,,,Omsk\n"
     upload_id = await imported(db, file)
-    verdict = b"".join([chunk async for chunk in rejected_rows_csv(db.sessions, upload_id, language="en")]).decode()
-    assert [line.split(",")[0] for line in verdict.splitlines()] == ["\ufeffline", "2", "3", "5", "6"]
-    assert verdict.startswith("\ufeffline,field,message,row\r\n2,phone,")
-    assert "\"\t'=1+1,,a;'=2,UTC\"\r\n" in verdict
-    assert '"\'=1+1,,a,UTC"\r\n' in verdict
-    assert "\ufffd\ufffd,,,UTC" in verdict
-    assert "Asia/Omsk" in verdict
+    rejected = b"".join([chunk async for chunk in rejected_rows_csv(db.sessions, upload_id, language="en")]).decode()
+    assert [line.split(",")[0] for line in rejected.splitlines()] == ["\ufeffline", "2", "3", "5", "6"]
+    assert rejected.startswith("\ufeffline,field,message,row\r\n2,phone,")
+    assert "\"\t'=1+1,,a;'=2,UTC\"\r\n" in rejected
+    assert '"\'=1+1,,a,UTC"\r\n' in rejected
+    assert "\ufffd\ufffd,,,UTC" in rejected
+    assert "Asia/Omsk" in rejected
 
 
 async def test_the_rows_of_an_erased_person_are_forgotten(db: Database) -> None:
