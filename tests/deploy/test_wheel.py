@@ -48,7 +48,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_of_the_migrations(wheel: 
     migrations = {f"mailing/{path.relative_to(ROOT).as_posix()}" for path in _files(ROOT / "migrations")}
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == packaged | migrations
-    assert {Path(name).suffix for name in held} >= {".html", ".css", ".js", ".po", ".csv", ".sql", ".mako", ".typed"}
+    assert {Path(name).suffix for name in held} >= {".html", ".css", ".js", ".po", ".csv", ".sql", ".typed"}
 
 
 def test_the_wheel_names_its_version_its_licence_and_its_command(wheel: Path) -> None:
