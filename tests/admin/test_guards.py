@@ -58,7 +58,7 @@ async def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_inline(stran
 
 async def test_a_page_knows_who_looks_at_it(editor: Browser, admin: Browser) -> None:
     shown = (await editor.get("/admin/nowhere")).text
-    assert ">editor</a>" in shown
+    assert "><bdi>editor</bdi></a>" in shown
     assert "/admin/users" not in shown
     assert "/admin/users" in (await admin.get("/admin/nowhere")).text
 

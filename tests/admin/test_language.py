@@ -113,3 +113,16 @@ def test_an_instant_names_its_offset() -> None:
 def test_a_duration_has_two_units_at_most() -> None:
     assert language.duration(timedelta(hours=2, minutes=5, seconds=3).total_seconds(), "en") == "2\xa0h 5\xa0min"
     assert language.duration(0, "ru") == "0\xa0с"
+
+
+@pytest.mark.parametrize(
+    ("by", "english", "russian"),
+    [
+        ("user 1 (admin)", "user 1 (<bdi>admin</bdi>)", "пользователь 1 (<bdi>admin</bdi>)"),
+        ("key 3 (a (b)\n<c>)", "key 3 (<bdi>a (b)\n&lt;c&gt;</bdi>)", "ключ 3 (<bdi>a (b)\n&lt;c&gt;</bdi>)"),
+        ("worker", "<bdi>worker</bdi>", "<bdi>обработчик</bdi>"),
+        ("MAILING_API_KEY", "<bdi>MAILING_API_KEY</bdi>", "<bdi>MAILING_API_KEY</bdi>"),
+    ],
+)
+def test_an_actor_is_translated_and_its_name_is_not(by: str, english: str, russian: str) -> None:
+    assert (language.actor(by, "en"), language.actor(by, "ru")) == (english, russian)

@@ -58,18 +58,33 @@ OF_MESSAGES = (
     VALUES (1, 1, 1, now(), 'ambiguous', 'connection_error',
         jsonb_build_object('errno', CAST(:attempt_reason AS text)))""",
 )
+# What people write, in any script: from right to left it would reorder the words and numbers beside it.
+WRITTEN = {
+    *("user_name", "mailing_text", "mailing_tag", "client_tag", "event_actor", "event_detail", "key_name"),
+    *("upload_name", "upload_actor", "upload_value", "refused_row"),
+}
 FIELDS = {*re.findall(r":(\w+)", " ".join(ROWS + OF_MESSAGES)), "upload_value"}
 
 
 class Markup(HTMLParser):
-    """What of a page is not as our templates have it."""
+    """What of a page is not as our templates have it, and what of WRITTEN is not isolated from the words beside it."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.foreign: list[str] = []
+        self.beside: set[str] = set()
+        self._is_isolated = False
         self.feed(page)
 
+    def handle_data(self, data: str) -> None:
+        if not self._is_isolated:
+            self.beside |= WRITTEN & set(re.findall(r"<script>(\w+)", data))
+
+    def handle_endtag(self, _: str) -> None:
+        self._is_isolated = False
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._is_isolated = tag in {"bdi", "title", "option"} or ("dir", "auto") in attrs
         given = {name: said or "" for name, said in attrs}
         addresses = [given[name] for name in ("src", "href", "action", "formaction") if name in given]
         own = all(each.startswith(("/", "#")) and not each.startswith("//") for each in addresses)
@@ -116,7 +131,8 @@ async def test_no_row_becomes_a_part_of_any_page(app: Litestar, admin: Browser, 
         answer = await admin.request(method, path)
         assert answer.status_code < 500, path
         if answer.headers.get("content-type", "").startswith("text/html") and not path.endswith("/mail"):
-            wrong += [(path, each) for each in Markup(answer.text).foreign]
+            found = Markup(answer.text)
+            wrong += [(path, each) for each in (*found.foreign, *found.beside)]
             shown |= shown_in(answer.text)
             pages += 1
     assert wrong == []

@@ -26,7 +26,7 @@ def bad_fields(answer: httpx.Response) -> list[str]:
 def words(answer: httpx.Response, status: int = 200) -> str:
     """Return a page's text without its tags."""
     assert answer.status_code == status, answer.text
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", re.sub("</?bdi>", "", answer.text)))
 
 
 def entered(answer: httpx.Response, name: str) -> str:

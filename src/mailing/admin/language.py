@@ -1,22 +1,43 @@
 """The two languages of the admin page. English is in the code, Russian in `ru.po` beside it."""
 
+import re
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from babel.core import negotiate_locale
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal, format_percent
+from markupsafe import Markup
 
 from mailing.timezones import zone_named
-from mailing.translations import LANGUAGES
+from mailing.translations import LANGUAGES, pgettext, translations
 
 HERE = Path(__file__).parent
+_ACTORS = {
+    *(pgettext("actor", "user"), pgettext("actor", "key"), pgettext("actor", "worker"), pgettext("actor", "api")),
+    *(pgettext("actor", "service"), pgettext("actor", "command line"), pgettext("actor", "receipt")),
+    pgettext("actor", "reply"),
+}
+_NAMED_ACTOR = re.compile(r"(user|key) ([0-9]+) \((.*)\)", re.DOTALL).fullmatch
 
 
 def preferred(accept_language: str) -> str:
     asked = [tag.partition(";")[0].strip() for tag in accept_language.split(",")]
     return negotiate_locale(asked, LANGUAGES, sep="-") or "en"
+
+
+def isolated(text: object) -> Markup:
+    """Keep the writing direction of a user's text from reordering what stands beside it."""
+    return Markup("<bdi>{}</bdi>").format(text)
+
+
+def actor(by: str, language: str) -> Markup:
+    """Translate what an event has as its actor; names stay, and so does what is not one of ours."""
+    words = partial(translations(language).pgettext, "actor")
+    if named := _NAMED_ACTOR(by):
+        return Markup("{} {} ({})").format(words(named[1]), named[2], isolated(named[3]))
+    return isolated(words(by) if by in _ACTORS else by)
 
 
 @lru_cache(10_000)  # a page repeats a few numbers and times, and Babel is slow

@@ -12,6 +12,7 @@ from litestar import Response
 from litestar.exceptions import HTTPException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.response import Redirect
+from markupsafe import Markup
 
 from mailing.access.roles import Role
 from mailing.admin import language
@@ -66,8 +67,10 @@ def page(
 
 def edit_conflicts(viewer: Viewer, typed: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
     """Return an error for each field that another person has changed to something else than was typed."""
-    message = viewer.gettext("Changed while this form was open. It is now: %(stored)s. Save again to replace that.")
-    return {name: message % {"stored": now or "-"} for name, now in stored.items() if typed.get(name, "") != now}
+    sentence = viewer.gettext("Changed while this form was open. It is now: %(stored)s. Save again to replace that.")
+    message = Markup(sentence)  # noqa: S704 - of the catalogue
+    changed = {name: now or "-" for name, now in stored.items() if typed.get(name, "") != now}
+    return {name: message % {"stored": language.isolated(now)} for name, now in changed.items()}
 
 
 def errors_of(viewer: Viewer, error: Invalid | Conflict, labels: Mapping[str, str]) -> dict[str, str]:
@@ -174,6 +177,8 @@ def _environment(language_code: str) -> Environment:
     environment.filters["day"] = partial(language.day, language=language_code)
     environment.filters["words"] = partial(words_of, language=language_code)
     environment.filters["masked"] = mask_addresses
+    environment.filters["actor"] = partial(language.actor, language=language_code)
+    environment.filters["isolated"] = language.isolated
     environment.filters["duration"] = partial(language.duration, language=language_code)
     environment.globals.update(LANGUAGES=LANGUAGES, Role=Role, new_form_key=new_form_key)
     return environment

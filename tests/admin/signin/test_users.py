@@ -23,7 +23,7 @@ async def test_an_admin_makes_a_user_and_changes_role_password_and_access(
 ) -> None:
     made = await admin.post("/admin/users", data={"name": "boris", "role": "editor", "password": PASSWORD})
     page = made.headers["location"]
-    assert ">boris</h1>" in (await admin.get(page)).text
+    assert "<h1><bdi>boris</bdi></h1>" in (await admin.get(page)).text
     assert (await admin.post(f"{page}/role", data={"role": "sender"})).status_code == 303
     assert (await admin.post(f"{page}/password", data={"password": "entirely new words"})).status_code == 303
     signing_in = {"name": "boris", "password": "entirely new words"}
@@ -154,7 +154,7 @@ async def test_the_list_of_keys_says_who_made_them(admin: Browser, db: Database)
     await key(admin, scope="read")
     await db.run("INSERT INTO api_key (name, hint, hash, scope) VALUES ('other', 'mk_', 'x', 'full')")
     shown = (await admin.get("/admin/keys")).text
-    assert '<td data-label="Created by">admin</td>' in shown
+    assert '<td data-label="Created by"><bdi>admin</bdi></td>' in shown
     assert "the command line" in shown
 
 
