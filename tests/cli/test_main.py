@@ -16,15 +16,17 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from mailing.cli.database import wait_for_schema
 from mailing.cli.main import COMMANDS, cli
 from mailing.database.migrations import migrate
-from mailing.database.schema import require_schema
 from mailing.errors import Conflict, Invalid
 from mailing.process.ports import free_port
+from mailing.settings import Settings
 from support import commands
 from support.database import Database
+from support.logs import logged
 from support.postgres import url_of
-from support.processes import MAILING, clean_environment
+from support.processes import MAILING, clean_environment, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 
@@ -253,8 +255,11 @@ def test_a_process_refuses_a_schema_that_is_not_its_own(database_url: str, tmp_p
 
 async def test_a_process_told_to_wait_starts_once_the_schema_is_there(database_url: str, db: Database) -> None:
     await migrate(db.engine, "base")
-    waiting = asyncio.create_task(require_schema(database_url, wait_s=30))
-    await asyncio.sleep(0.7)
-    assert not waiting.done()
-    await migrate(db.engine)
-    await waiting
+    with logged(Settings()) as lines:
+        waiting = asyncio.create_task(wait_for_schema(Settings(database_url=database_url), 30))
+        await until(lambda: lines("waiting for the database"))
+        await migrate(db.engine)
+        await waiting
+        (line,) = lines("waiting for the database")
+    assert line["for_s"] == 30
+    assert "run mailing migrate" in line["error"]

@@ -8,10 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.cli.runtime import configured, run
 from mailing.database.engine import Sessions, open_engine, sessions, transaction
+from mailing.database.schema import require_schema
+from mailing.observability import log
 from mailing.process.local_database import require_database
 from mailing.settings import Settings
 
 T = TypeVar("T")
+logger = log.get(__name__)
 
 
 def with_database(work: Callable[[Sessions], Awaitable[T]], settings: Settings | None = None) -> T:
@@ -39,3 +42,12 @@ def in_transaction(work: Callable[[AsyncSession], Awaitable[T]], settings: Setti
             return await work(session)
 
     return with_database(whole, settings)
+
+
+async def wait_for_schema(settings: Settings, wait_s: float) -> None:
+    """Wait for the configured database and its schema, and log once what is missing. Raise that after `wait_s`."""
+
+    def tell(error: str) -> None:
+        logger.warning("waiting for the database", for_s=wait_s, error=error)
+
+    await require_schema(str(settings.database_url), wait_s=wait_s, on_wait=tell)

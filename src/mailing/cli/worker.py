@@ -30,7 +30,7 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
     if health:
         sys.exit(heartbeat.main())
 
-    from mailing.database.schema import require_schema  # noqa: PLC0415 - a health check runs often and needs none of it
+    from mailing.cli.database import wait_for_schema  # noqa: PLC0415 - a health check runs often and needs none of it
     from mailing.gateway.providers import problems_of  # noqa: PLC0415 - as above
     from mailing.process.worker_pool import run_worker_pool  # noqa: PLC0415 - as above
 
@@ -38,13 +38,13 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
     tracing.start("mailing-worker", os.environ)
     try:
         if processes > 1:
-            run(require_schema(str(settings.database_url), wait_s=wait_s))
+            run(wait_for_schema(settings, wait_s))
             run(run_worker_pool(settings, processes))
             return
         with pause_garbage_collection():
             from mailing.worker import run_worker  # noqa: PLC0415 - a supervisor of workers does not send
 
-        run(require_schema(str(settings.database_url), wait_s=wait_s))
+        run(wait_for_schema(settings, wait_s))
         with log.worker_context(number):
             run(until_signal(lambda stop: run_worker(settings, stop)))
     finally:

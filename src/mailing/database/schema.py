@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from mailing.database.engine import open_engine
+from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import MailingError
 
@@ -37,8 +39,17 @@ async def schema_fault(engine: AsyncEngine, *, migrate: str = "mailing migrate")
     return newer_schema(found)
 
 
-async def require_schema(database_url: str, *, migrate: str = "mailing migrate", wait_s: float = 0) -> None:
-    """Wait for the database and this version's schema. Raise the reason if either is missing after `wait_s`."""
+async def require_schema(
+    database_url: str,
+    *,
+    migrate: str = "mailing migrate",
+    wait_s: float = 0,
+    on_wait: Callable[[str], object] | None = None,
+) -> None:
+    """Wait for the database and this version's schema. Raise the reason if either is missing after `wait_s`.
+
+    `on_wait` is called once, with the reason, before the wait begins.
+    """
     give_up_at = time.monotonic() + wait_s
     async with open_engine(database_url, application="mailing-cli") as engine:
         while True:
@@ -51,6 +62,9 @@ async def require_schema(database_url: str, *, migrate: str = "mailing migrate",
                 missing = error
             if time.monotonic() >= give_up_at:
                 raise missing
+            if on_wait:
+                on_wait(describe(missing))
+                on_wait = None
             await asyncio.sleep(CHECK_INTERVAL_S)
 
 
