@@ -45,7 +45,7 @@ def privacy() -> None:
 @privacy.command(epilog=example("mailing privacy export - < phone.txt > person.json"))
 @phone_argument
 def export(phone: str) -> None:
-    """Print everything stored about the person with this phone, as JSON.
+    """Print what is stored about the person with this phone, as JSON.
 
     With - as PHONE, it is read from standard input.
     """
@@ -56,7 +56,7 @@ def export(phone: str) -> None:
 @privacy.command(epilog=example("mailing privacy erase 79161234567"))
 @phone_argument
 def erase(phone: str) -> None:
-    """Erase the person with this phone for good and refuse the phone from then on.
+    """Erase the person with this phone for good and refuse the phone.
 
     Unsent messages are cancelled. Statistics keep their counts. With - as PHONE, it is read from standard input.
     """
@@ -75,7 +75,7 @@ def allow(phone: str) -> None:
 
 @privacy.command(epilog=example("mailing privacy log > erasures.jsonl"))
 def log() -> None:
-    """Print the log of erasures as JSON Lines, to keep beside the backups.
+    """Print the log of erasures as JSON Lines, to keep beside backups.
 
     It contains hashes, no phones.
     """
@@ -86,7 +86,7 @@ def log() -> None:
 @privacy.command(epilog=example("mailing privacy reapply erasures.jsonl"))
 @click.argument("file", type=click.File(encoding="utf-8"))
 def reapply(file: TextIO) -> None:
-    """Erase again everyone in a log of erasures whom a restored backup has brought back."""
+    """After a restore, erase everyone in a log of erasures again."""
     lines = [_erasure(number, line) for number, line in enumerate(file, start=1) if line.strip()]
     again = with_database(lambda sessions: erasure.reapply(sessions, lines))
     click.echo(f"{again} erased again, {len(lines)} in the log.")
