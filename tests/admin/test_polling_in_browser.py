@@ -68,6 +68,16 @@ async def test_a_poll_that_is_refused_is_told_until_one_succeeds(
     await expect(page.locator("#lost")).to_be_hidden()
 
 
+async def test_the_page_of_a_mailing_that_is_deleted_says_so(address: str, db: Database, page: Page) -> None:
+    seen = watched(page)
+    mailing_id, _ = await db.add_mailing_of(["pending"])
+    await page.goto(f"{address}/admin/mailings/{mailing_id}")
+    await db.run("UPDATE mailing SET status = 'cancelled', deleted_at = now()")
+    await expect(page.locator("main")).to_contain_text(f"There is no mailing {mailing_id}")
+    await expect(page.locator("#lost, #live, .actions")).to_have_count(0)
+    assert [each for each in seen.complaints if "404" not in each] == []
+
+
 async def test_a_poll_that_is_never_answered_is_told(address: str, db: Database, page: Page) -> None:
     mailing_id, _ = await db.add_mailing_of(["pending"])
 

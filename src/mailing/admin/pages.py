@@ -142,6 +142,9 @@ def problem_page(request: AnyRequest, error: Exception) -> Response[str]:
     if isinstance(error, NotFound):
         detail %= error.values
     shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content, detail=detail)
+    if isinstance(error, NotFound) and request.method == "GET" and "hx-request" in request.headers:
+        # What the open page shows is gone. The page of a form (POST) keeps what is typed there.
+        shown.headers.update({"HX-Retarget": "#content", "HX-Reselect": "#content", "HX-Reswap": "outerHTML"})
     shown.headers.update({name: value for name, value in answer.headers.items() if name == "Retry-After"})
     return shown
 

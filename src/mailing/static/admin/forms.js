@@ -18,14 +18,21 @@
     setTimeout(() => setDisabled(form, false), MAX_DISABLED_MS);
   });
 
-  // The session ended while the user types: the answer says so beside the form, which stays.
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    if (event.detail.xhr.status === 401) event.detail.shouldSwap = true;
+  // The session ended while the user types: the answer says so beside the form, which stays. What the page is about may
+  // have been deleted: its error page takes the place of all.
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (detail.xhr.status === 401 || detail.xhr.getResponseHeader("HX-Retarget")) detail.shouldSwap = true;
   });
 
-  // The plan shown belongs to an earlier input until the answer arrives, or if none does.
+  // The plan shown belongs to an earlier input until the answer arrives; if none does, the page says so.
   for (const [event, busy] of [["htmx:beforeRequest", "true"], ["htmx:afterSwap", "false"]]) {
     document.addEventListener(event, ({ target }) => target.ariaBusy && target.setAttribute("aria-busy", busy));
+  }
+  for (const event of ["htmx:beforeRequest", "htmx:afterRequest"]) {
+    document.addEventListener(event, ({ target, type }) => {
+      const note = document.getElementById(`${target.id}-outdated`);
+      if (note) note.hidden = type === "htmx:beforeRequest" || target.ariaBusy === "false";
+    });
   }
 
   document.querySelector("form[data-go-on]")?.requestSubmit();

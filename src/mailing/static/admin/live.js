@@ -27,7 +27,7 @@
   }
 
   function showLost(isLost) {
-    document.getElementById("lost").hidden = !isLost;
+    document.getElementById("lost")?.toggleAttribute("hidden", !isLost);
   }
 
   // Screen readers announce a sentence when it changes, not every number every two seconds.
@@ -44,7 +44,7 @@
   function restore() {
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
     announce();
-    if (state() === shown) return;
+    if ([undefined, shown].includes(state())) return;
     shown = state();
     // The page is never reloaded: that would cancel a click whose answer is still on its way.
     htmx.ajax("GET", location.href, { target: "#content", select: "#content", swap: "outerHTML" });
