@@ -86,6 +86,23 @@ def test_each_http_status_has_its_class(status: str, outcome: Outcome) -> None:
     assert classify(INFOBIP, int(status), b'{"errorCode":"E4xx","description":"bad"}').outcome is outcome
 
 
+@pytest.mark.parametrize(
+    ("properties", "outcome"),
+    [
+        (["messages[0].sender"], Outcome.configuration),
+        (["messages[0].destinations[0].to", "messages[0].webhooks.delivery.url"], Outcome.configuration),
+        (["messages[0].options.validityPeriod"], Outcome.configuration),
+        (["messages[0].destinations[0].to"], Outcome.refused),
+        (["messages[0].content.text"], Outcome.refused),
+        ([None, 7], Outcome.refused),
+        ([], Outcome.refused),
+    ],
+)
+def test_what_is_the_same_in_each_message_is_no_fault_of_one(properties: list[object], outcome: Outcome) -> None:
+    body = {"errorCode": "E400", "violations": [{"property": each, "violation": "…"} for each in properties]}
+    assert classify(INFOBIP, 400, json.dumps(body).encode()).outcome is outcome
+
+
 def test_the_provider_s_id_is_kept_and_an_answer_for_another_message_is_none() -> None:
     assert classify(INFOBIP, 200, answered(1, 26)).provider_id == REFERENCE
     assert classify(INFOBIP, 200, answered(1, 26, reference="0123456789-43-0")).outcome is Outcome.ambiguous

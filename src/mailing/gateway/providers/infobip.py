@@ -1,5 +1,6 @@
 """Infobip's SMS API v3. The base address is the account's own, such as https://xxxxx.api.infobip.com."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +16,7 @@ from mailing.settings import Settings
 
 MAX_VALID_S: Final = 48 * 3600
 DUPLICATE: Final = 23
+COMMON: Final = re.compile(r"\b(sender|webhooks|options)\b")  # members that are alike in all messages
 UNCLEAR: Final = {2, 29}  # delivered to the operator; expired without a report of the operator
 
 STATES: Final = by_code(  # groups of statuses
@@ -57,6 +59,10 @@ class _Message(msgspec.Struct, rename="camel"):
     done_at: Any = None
 
 
+class _Violation(msgspec.Struct):
+    property: Any = None
+
+
 class _Reply(msgspec.Struct, rename={"phone": "from"}):
     phone: str | int
     text: str
@@ -90,6 +96,8 @@ class Infobip(Provider):
         return Call("/sms/3/messages", msgspec.json.encode({"messages": [item]}))
 
     def classify(self, response: Response, message_id: int) -> Answer:
+        if response.status == 400 and _is_of_every_message(response.body):
+            return answer(Verdict.setup, response)
         if not response.is_success:
             return by_status(response)
         messages = parsed_list(response.body, "messages", _Message) or []
@@ -119,6 +127,12 @@ class Infobip(Provider):
         found = parsed_list(request.body, "results", _Reply)
         replies = [Reply(str(reply.phone), reply.text) for reply in found or () if reply]
         return None if found is None or (found and not replies) else replies
+
+
+def _is_of_every_message(body: bytes) -> bool:
+    """Whether an error is about a member that comes from the settings, such as the sender."""
+    violations = parsed_list(body, "violations", _Violation) or []
+    return any(COMMON.search(str(each.property)) for each in violations if each)
 
 
 def _receipt(report: _Message) -> Receipt:
