@@ -1,5 +1,8 @@
 """Uploads that break off and a database that fails: nothing is stored, and the answer says to try again."""
 
+import tempfile
+from io import FileIO
+
 import pytest
 
 from mailing.settings import Settings
@@ -31,6 +34,18 @@ async def test_a_database_that_fails_for_now_is_unavailable(
     for answer in (await api.post("/clients", json=CLIENT), await api.post("/clients/import", content=FILE)):
         assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
         assert answer.headers["retry-after"] == "5"
+    assert await counted(db, "client") == 0
+
+
+async def test_a_full_directory_for_temporary_files_is_not_blamed_on_the_database(
+    api: Api, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: FileIO("/dev/full", "r+"))
+    file = "phone,timezone\n" + "".join(f"7916{n:07d},Europe/Moscow\n" for n in range(60_000))
+    for headers in ({}, {"Idempotency-Key": "a-long-import"}):
+        answer = await api.post("/clients/import", content=file, headers=headers)
+        assert answer.status_code == 503
+        assert answer.json()["detail"] == "The server has no space left for temporary files. Nothing was changed."
     assert await counted(db, "client") == 0
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,16 @@ def test_a_silent_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with heartbeat.beating():
         monkeypatch.setattr(heartbeat, "MAX_SILENCE_S", -1.0)
         assert "no progress" in str(heartbeat.check())
+
+
+def test_a_full_disk_is_no_error_for_the_watchdog_that_beats() -> None:
+    with heartbeat.beating() as beat:
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, unlimited[1]))
+        try:
+            beat()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 
 
 def test_a_killed_workers_file_counts_for_nobody(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Errors of the database: which are transient, and their cause and SQLSTATE."""
 
+import errno
 import sys
 
 import asyncpg
@@ -37,8 +38,13 @@ def is_transient(error: BaseException | None) -> bool:
     root = cause(error)
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     misused = isinstance(root, ValueError)  # asyncpg's DataError is an InterfaceError too
-    busy = isinstance(root, _LOST) and not misused
+    busy = isinstance(root, _LOST) and not misused and not lacks_space(root)
     return lost or busy or sqlstate(error).startswith(_TRANSIENT)
+
+
+def lacks_space(error: BaseException | None) -> bool:
+    """Whether a file of this process, such as a temporary one, finds no space. A database's error has an SQLSTATE."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def transient() -> tuple[type[Exception], ...]:

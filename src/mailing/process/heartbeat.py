@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -24,7 +25,7 @@ MAX_SILENCE_S: Final = 60.0  # longer than a stuck worker takes to end itself: o
 
 @contextmanager
 def beating() -> Iterator[Callable[[], None]]:
-    """Yield the function to call while the worker makes progress."""
+    """Yield the function to call while the worker makes progress. A beat that cannot be written is skipped."""
     path = Path(tempfile.gettempdir(), f"mailing-worker-{os.getpid()}.heartbeat")
     try:
         file = _created(path)
@@ -35,7 +36,7 @@ def beating() -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     try:
-        yield lambda: _write(file)
+        yield partial(_try_write, file)
     finally:
         path.unlink(missing_ok=True)
         os.close(file)
@@ -67,6 +68,12 @@ def _created(path: Path) -> int:
 
 def _write(file: int) -> None:
     os.pwrite(file, f"{time.monotonic():20.3f}\n".encode(), 0)
+
+
+def _try_write(file: int) -> None:
+    """Write, but not to a full or failing disk: an error would end the watchdog, which calls this."""
+    with suppress(OSError):
+        _write(file)
 
 
 def _is_locked(file: TextIO) -> bool:

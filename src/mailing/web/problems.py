@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from mailing import errors
-from mailing.database.errors import READ_ONLY, cause, is_transient, sqlstate
+from mailing.database.errors import READ_ONLY, cause, is_transient, lacks_space, sqlstate
 from mailing.errors import FieldError
 from mailing.observability import log
 from mailing.web.methods import allowed
@@ -117,6 +117,9 @@ def _too_large(request: AnyRequest, _: RequestEntityTooLarge) -> Response[Proble
 
 
 def _database(request: AnyRequest, error: Exception) -> Response[Problem]:
+    if lacks_space(error):
+        logger.error("no space for temporary files", path=request.url.path)
+        return problem(503, "The server has no space left for temporary files. Nothing was changed.")
     if not is_transient(error):
         return _unexpected(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(cause(error)).__name__)
