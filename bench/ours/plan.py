@@ -6,14 +6,14 @@ import uvloop
 
 from bench.follow import done, ready, values
 from mailing.database import engine as engine_
+from mailing.database.connection_settings import WORKER_LIMIT_S
 from mailing.database.engine import create_engine, transaction
 from mailing.observability import log
 from mailing.sending.plan import plan_mailing
-from mailing.worker import STATEMENT_TIMEOUT_S
 
 
 async def plan(given: dict[str, Any]) -> None:
-    engine = create_engine(given["database"], application="bench", pool_size=2, limit_s=STATEMENT_TIMEOUT_S)
+    engine = create_engine(given["database"], application="bench", pool_size=2, limit_s=WORKER_LIMIT_S)
     sessions = engine_.sessions(engine)
     async with transaction(sessions):
         ready()

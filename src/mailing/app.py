@@ -20,6 +20,7 @@ from mailing.admin.pages import unrouted
 from mailing.admin.routes import admin
 from mailing.clients.routes import clients
 from mailing.database import engine as engine_
+from mailing.database.connection_settings import API_LIMIT_S
 from mailing.database.engine import autocommit_sessions, create_engine
 from mailing.database.reachability import Reachability
 from mailing.database.read_pool import ReadPool
@@ -61,7 +62,6 @@ POOL_SIZE = 13
 EXPORT_POOL_SIZE = 1  # of exports only: they take turns for each page
 HEALTH_POOL_SIZE = 2  # of /health/ready only: one in use, and one that may be dead
 CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE + 1  # of `Reachability`
-STATEMENT_TIMEOUT_S = 10
 EXPORT_POOL_WAIT_S = 30  # for the connection of a running export
 
 
@@ -135,8 +135,8 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     state = state_as(ApiState, app)
     settings = state.settings
     url = str(settings.database_url)
-    reachability = Reachability(url, application="mailing-api", limit_s=STATEMENT_TIMEOUT_S)
-    open_pool = partial(create_engine, url, application="mailing-api", limit_s=STATEMENT_TIMEOUT_S)
+    reachability = Reachability(url, application="mailing-api", limit_s=API_LIMIT_S)
+    open_pool = partial(create_engine, url, application="mailing-api", limit_s=API_LIMIT_S)
     engine = open_pool(pool_size=POOL_SIZE, reachability=reachability)
     exporting = open_pool(pool_size=EXPORT_POOL_SIZE, wait_s=EXPORT_POOL_WAIT_S, reachability=reachability)
     state.readiness_engine = open_pool(pool_size=HEALTH_POOL_SIZE)

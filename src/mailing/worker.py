@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.database import engine as engine_
 from mailing.database.clock import database_now
+from mailing.database.connection_settings import WORKER_LIMIT_S
 from mailing.database.connections import skip_recent_pings
 from mailing.database.engine import Sessions, autocommit, create_engine, in_transaction
 from mailing.gateway.client import GatewayClient, Origin
@@ -61,7 +62,6 @@ SENDING_POOL = 4
 SHORT_POOL = 3
 LONG_POOL = 5
 POOL_WAIT_S = 20  # for a connection of the other pools, each held for one transaction
-STATEMENT_TIMEOUT_S = 25  # of a statement; a slice of a plan takes 0.3 s
 CHECK_INTERVAL_S = 5.0
 UPKEEP_CRON = "* * * * * */5"  # of `sweep` and `clock`; the seconds are the last field
 FIRST_REPEAT_S = 60  # after a call without a clear answer, if the provider sends receipts: most come within a minute
@@ -120,9 +120,7 @@ def _receipt_url(settings: Settings, provider: Provider, key: bytes) -> Callable
 
 def _engines(settings: Settings) -> list[AsyncEngine]:
     """Urgent, sending, short, long."""
-    create = partial(
-        create_engine, str(settings.database_url), application="mailing-worker", limit_s=STATEMENT_TIMEOUT_S
-    )
+    create = partial(create_engine, str(settings.database_url), application="mailing-worker", limit_s=WORKER_LIMIT_S)
     others = [create(pool_size=size, wait_s=POOL_WAIT_S) for size in (SENDING_POOL, SHORT_POOL, LONG_POOL)]
     skip_recent_pings(others[0], within_s=1)  # claims and records are tried again
     return [create(pool_size=URGENT_POOL), *others]

@@ -160,7 +160,7 @@ async def test_connections_that_die_as_soon_as_they_are_made_are_trouble_like_an
 async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_503(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "STATEMENT_TIMEOUT_S", 10 * PATIENCE_S)
+    monkeypatch.setattr(app, "API_LIMIT_S", 10 * PATIENCE_S)
     async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
         between.freeze_after = b"INSERT INTO mailing"
         answer = await api.post("/mailings/", json=MAILING)
@@ -173,7 +173,7 @@ async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_5
 async def test_a_request_that_waits_too_long_for_a_lock_is_answered_503_and_others_are_not_affected(
     db: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "STATEMENT_TIMEOUT_S", 1)
+    monkeypatch.setattr(app, "API_LIMIT_S", 1)
     held, other = await db.add_mailing(), await db.add_mailing()
     async with running_api(settings) as api, db.engine.begin() as holder, asyncio.timeout(PATIENCE_S):
         await holder.exec_driver_sql(f"SELECT FROM mailing WHERE id = {held} FOR UPDATE")

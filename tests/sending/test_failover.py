@@ -26,7 +26,7 @@ CLIENTS = 24
 @pytest.fixture(autouse=True)
 def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what a worker waits for until it concludes: a statement without an answer, another process that objects."""
-    monkeypatch.setattr(worker, "STATEMENT_TIMEOUT_S", 6)
+    monkeypatch.setattr(worker, "WORKER_LIMIT_S", 6)
     monkeypatch.setattr(worker, "Queue", partial(Queue, timeout_s=2))
     monkeypatch.setattr(queue_worker, "MAX_OUTAGE", 5 * MAX_OUTAGE)  # as many seconds as without the line above
     monkeypatch.setattr(witness, "GRACE_S", 2.5)

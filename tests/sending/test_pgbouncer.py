@@ -15,10 +15,11 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.process.ports import free_port
+from support import commands
 from support.api import running_api
 from support.campaign import Campaign, working
 from support.database import Database, open_database
-from support.processes import is_listening, running, until
+from support.processes import clean_environment, is_listening, running, until
 from support.roles import NAMES, PASSWORD, url_as
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -85,6 +86,20 @@ async def test_a_campaign_runs_through_it_and_each_message_is_sent_once(
         assert {answer.status_code for answer in pages} == {200}
         assert await both.finished(mailing) == {"planned": 20, "sent": 20}
     assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * 20
+
+
+@pytest.mark.parametrize(("command", "needed"), [("api", "10s"), ("worker", "25s")])
+def test_a_process_prints_the_limit_that_its_own_role_needs(
+    pooled: str, tmp_path: Path, command: str, needed: str
+) -> None:
+    env = clean_environment(
+        MAILING_DATABASE_URL=url_as(f"mailing_{command}", pooled),
+        MAILING_GATEWAY_URL="http://127.0.0.1:1/v1",
+        MAILING_PORT=str(free_port()),
+    )
+    refused = commands.mailing(command, cwd=tmp_path, env=env)
+    assert refused.returncode == 1
+    assert f"ALTER ROLE mailing_{command} SET statement_timeout = '{needed}';" in refused.stderr
 
 
 async def test_a_role_without_the_settings_is_refused_and_served_after_what_it_is_told_to_do(

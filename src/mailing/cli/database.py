@@ -44,10 +44,10 @@ def in_transaction(work: Callable[[AsyncSession], Awaitable[T]], settings: Setti
     return with_database(whole, settings)
 
 
-async def wait_for_schema(settings: Settings, wait_s: float) -> None:
+async def wait_for_schema(settings: Settings, wait_s: float, *, limit_s: float) -> None:
     """Wait for the configured database and its schema, and log once what is missing. Raise that after `wait_s`."""
 
     def tell(error: str) -> None:
         logger.warning("waiting for the database", for_s=wait_s, error=error)
 
-    await require_schema(str(settings.database_url), wait_s=wait_s, on_wait=tell)
+    await require_schema(str(settings.database_url), limit_s=limit_s, wait_s=wait_s, on_wait=tell)

@@ -31,6 +31,7 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
         sys.exit(heartbeat.main())
 
     from mailing.cli.database import wait_for_schema  # noqa: PLC0415 - a health check runs often and needs none of it
+    from mailing.database.connection_settings import WORKER_LIMIT_S  # noqa: PLC0415 - as above
     from mailing.gateway.providers import problems_of  # noqa: PLC0415 - as above
     from mailing.process.worker_pool import run_worker_pool  # noqa: PLC0415 - as above
 
@@ -38,13 +39,13 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
     tracing.start("mailing-worker", os.environ)
     try:
         if processes > 1:
-            run(wait_for_schema(settings, wait_s))
+            run(wait_for_schema(settings, wait_s, limit_s=WORKER_LIMIT_S))
             run(run_worker_pool(settings, processes))
             return
         with pause_garbage_collection():
             from mailing.worker import run_worker  # noqa: PLC0415 - a supervisor of workers does not send
 
-        run(wait_for_schema(settings, wait_s))
+        run(wait_for_schema(settings, wait_s, limit_s=WORKER_LIMIT_S))
         with log.worker_context(number):
             run(until_signal(lambda stop: run_worker(settings, stop)))
     finally:

@@ -8,6 +8,10 @@ statement checks that.
 from mailing.database.address import Address
 from mailing.database.connections import IDLE_IN_TRANSACTION_S, KEEPALIVE, UNACKED_TIMEOUT_S
 
+# How long a statement may take, with its waits for locks (decision 9): of the API, of a worker, where a slice of a plan
+# takes 0.3 s, and of a command.
+API_LIMIT_S, WORKER_LIMIT_S, COMMAND_LIMIT_S = 10, 25, 60
+
 # They win over `ALTER ROLE … SET`, `ALTER DATABASE … SET` and postgresql.conf. Names that an older server does not know
 # are skipped.
 _PINNED = {

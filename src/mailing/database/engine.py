@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from mailing.database import connections
 from mailing.database.address import parse
-from mailing.database.connection_settings import first_statements
+from mailing.database.connection_settings import COMMAND_LIMIT_S, first_statements
 from mailing.database.connector import Connector
 from mailing.database.reachability import Reachability
 
@@ -32,7 +32,7 @@ def create_engine(
     *,
     application: str,
     pool_size: int,
-    limit_s: float = 60,
+    limit_s: float = COMMAND_LIMIT_S,
     wait_s: float = 2,
     reachability: Reachability | None = None,
 ) -> AsyncEngine:
@@ -65,7 +65,7 @@ def create_engine(
 
 @asynccontextmanager
 async def open_engine(
-    url: str, *, application: str, pool_size: int = 1, limit_s: float = 60
+    url: str, *, application: str, pool_size: int = 1, limit_s: float = COMMAND_LIMIT_S
 ) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(url, application=application, pool_size=pool_size, limit_s=limit_s)
     try:

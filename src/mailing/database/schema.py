@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from mailing.database.connection_settings import COMMAND_LIMIT_S
 from mailing.database.engine import open_engine
 from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
@@ -43,15 +44,17 @@ async def require_schema(
     database_url: str,
     *,
     migrate: str = "mailing migrate",
+    limit_s: float = COMMAND_LIMIT_S,
     wait_s: float = 0,
     on_wait: Callable[[str], object] | None = None,
 ) -> None:
     """Wait for the database and this version's schema. Raise the reason if either is missing after `wait_s`.
 
-    `on_wait` is called once, with the reason, before the wait begins.
+    `limit_s` is the process's own: behind PgBouncer an error says that its role needs it. `on_wait` is called once,
+    with the reason, before the wait begins.
     """
     give_up_at = time.monotonic() + wait_s
-    async with open_engine(database_url, application="mailing-cli") as engine:
+    async with open_engine(database_url, application="mailing-cli", limit_s=limit_s) as engine:
         while True:
             try:
                 fault = await schema_fault(engine, migrate=migrate)

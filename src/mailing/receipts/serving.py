@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from litestar import Litestar
 
 from mailing.database import engine as engine_
+from mailing.database.connection_settings import API_LIMIT_S
 from mailing.database.engine import create_engine
 from mailing.database.read_pool import ReadPool
 from mailing.gateway.providers import reporting_providers
@@ -17,7 +18,6 @@ from mailing.receipts.routes import ReceiptHandler
 from mailing.web.state import AppState, state_as
 
 POOL_SIZE = 2  # of receipts only: one that is being stored, and a reply
-STATEMENT_TIMEOUT_S = 10
 
 
 class ReceiptState(AppState):
@@ -36,7 +36,7 @@ async def receipt_handler(app: Litestar) -> AsyncIterator[None]:
         str(settings.database_url),
         application="mailing-api",
         pool_size=POOL_SIZE,
-        limit_s=STATEMENT_TIMEOUT_S,
+        limit_s=API_LIMIT_S,
         wait_s=2,
         reachability=state.reachability,
     )
