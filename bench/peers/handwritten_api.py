@@ -10,8 +10,10 @@ import msgspec
 import uvicorn
 
 from bench.follow import values
-from bench.peers.client import LIST, READ
 
+COLUMNS = "id, phone, operator_code, tag, timezone, opted_out, created_at, updated_at"
+READ = f"SELECT {COLUMNS} FROM client WHERE id = $1"
+LIST = f"SELECT {COLUMNS} FROM client WHERE id > $1 ORDER BY id LIMIT $2"
 JSON = [(b"content-type", b"application/json")]
 
 

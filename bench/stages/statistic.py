@@ -26,7 +26,8 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
     with ExitStack() as databases:
         for database, messages in (("bench_small", small), ("bench_large", large)):
             databases.enter_context(lab.database(database, like=OURS))
-            _fill(lab, database, messages)
+            senders.add_mailing(lab, database, messages)
+            lab.vacuum(database)
         yield [
             party(_ours(SIZES[0]), "bench_small", counts),
             party(_ours(SIZES[1]), "bench_large", counts),
@@ -37,11 +38,6 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 
 def _ours(messages: int) -> str:
     return f"Mailing's counts, {messages:,} messages"
-
-
-def _fill(lab: Lab, database: str, messages: int) -> None:
-    senders.add_mailing(lab, database, messages)
-    lab.vacuum(database)
 
 
 def _microseconds(lab: Lab, database: str, statement: str, seconds: int) -> float:

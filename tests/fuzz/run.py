@@ -12,8 +12,8 @@ import time
 
 from fuzz.attack import Findings, attack
 from mailing.settings import Settings
-from support.postgres import apply_schema, postgres_server
-from support.roles import grant, url_as
+from support.postgres import postgres_server
+from support.roles import furnish, url_as
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         server.start()
-        asyncio.run(_migrate(server.url))
+        asyncio.run(furnish(server.url))
         settings = Settings(
             database_url=url_as("mailing_api", server.url), api_key="a-key-for-the-fuzz-run", log_level="error"
         )
@@ -35,11 +35,6 @@ def main() -> int:
         server.stop()
     print(report(findings, seconds=time.monotonic() - began, seed=given.seed))
     return 1 if findings.failures else 0
-
-
-async def _migrate(url: str) -> None:
-    await apply_schema(url)
-    await grant(url)
 
 
 def report(findings: Findings, *, seconds: float, seed: int) -> str:

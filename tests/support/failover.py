@@ -12,9 +12,9 @@ from pathlib import Path
 import asyncpg
 
 from mailing.process.ports import free_port
-from support.postgres import TUNING, Cluster, apply_schema, memory, own_cluster, running
+from support.postgres import TUNING, Cluster, memory, own_cluster, running
 from support.processes import until
-from support.roles import grant
+from support.roles import furnish
 
 NAME = "standby"
 ACCESS = "local all all trust\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n"
@@ -31,14 +31,9 @@ def prepared() -> Iterator[Cluster]:
     cluster = own_cluster(memory())
     _write(cluster, "pg_hba.conf", ACCESS)
     with running(cluster, (*TUNING, *SMALL)):
-        asyncio.run(_furnish(cluster.url))
+        asyncio.run(furnish(cluster.url))
         cluster.stop("fast")
         yield cluster
-
-
-async def _furnish(url: str) -> None:
-    await apply_schema(url)
-    await grant(url)
 
 
 @dataclass

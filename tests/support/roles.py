@@ -5,10 +5,17 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from support import ROOT
+from support.postgres import apply_schema
 
 ROLES = ROOT / "deploy" / "roles.sql"
 NAMES = ("mailing_api", "mailing_worker")
 PASSWORD = "for-tests"
+
+
+async def furnish(url: str) -> None:
+    """Give a new database the schema and the roles."""
+    await apply_schema(url)
+    await grant(url)
 
 
 async def grant(url: str) -> None:

@@ -8,7 +8,6 @@ import pytest
 from chaos.run import run, trials
 from chaos.runner.audience import parts, rows
 from chaos.runner.fault_player import LASTING
-from chaos.runner.record import Record
 from chaos.runner.report import promises
 from chaos.runner.timeline import FULL, POINTS, Trial, timeline
 
@@ -22,7 +21,8 @@ async def test_workers_die_at_every_named_point_and_every_promise_is_kept(tmp_pa
     (small,) = trials("small", None)
     record = await run(small, seed=SEED, directory=tmp_path, fsync=False)
     assert {kill.point for kill in record.kills} == set(POINTS)
-    assert _killed(record) == {(kill.name, kill.pid) for kill in record.kills}
+    killed = {(end.name, end.pid) for end in record.ends if end.status == -signal.SIGKILL}
+    assert killed == {(kill.name, kill.pid) for kill in record.kills}
     assert [promise for promise in promises(record) if not promise.kept and not promise.is_timed] == []
     assert record.violations == []
 
@@ -45,7 +45,3 @@ def test_every_client_belongs_to_one_part_and_the_messages_are_as_many_as_was_sa
     assert sum(part.count * part.mailings for part in found.values()) == trial.messages
     assert [client for part in found.values() for client in part.ids] == list(range(1, len(list(rows(trial))) + 1))
     assert {event.target for event in timeline(trial, 1) if event.kind in LASTING} <= found.keys()
-
-
-def _killed(record: Record) -> set[tuple[str, int]]:
-    return {(end.name, end.pid) for end in record.ends if end.status == -signal.SIGKILL}

@@ -15,7 +15,7 @@ from chaos.runner.campaign import Campaign
 from chaos.runner.environment import Site
 from chaos.runner.measurements import late_while_locked
 from chaos.runner.record import Record
-from chaos.runner.timeline import Kind, Trial
+from chaos.runner.timeline import Kind
 from mailing.database.engine import open_engine, sessions
 
 UNWRITTEN: Final = 500  # outcomes of one worker that wait to be recorded, at most: one batch
@@ -56,7 +56,7 @@ def _history(campaign: Campaign, record: Record, reported: Sequence[Reported]) -
         thaws=[each.ended.timestamp() for each in record.happened if each.event.kind is Kind.freeze],
         locked=frozenset(record.locked),
         reported=list(reported),
-        lease_left_s=_lease_left_s(record.trial),
+        lease_left_s=QUICK_LEASE_LEFT_S if record.trial.is_quick else LEASE_LEFT_S,
     )
 
 
@@ -69,7 +69,3 @@ def _absences(record: Record) -> Iterator[Absence]:
     for each in record.happened:
         if each.event.kind in CUTS:
             yield Absence(each.begun.timestamp(), each.ended.timestamp() + BACK_S)
-
-
-def _lease_left_s(trial: Trial) -> float:
-    return QUICK_LEASE_LEFT_S if trial.is_quick else LEASE_LEFT_S
