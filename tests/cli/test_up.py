@@ -106,7 +106,9 @@ async def _a_second_one_is_refused(home: Path, port: int) -> None:
 def _ended_cleanly(process: Process, home: Path) -> None:
     assert process.returncode == 0
     assert not (home / ".data" / "postgres" / "postmaster.pid").exists()
-    assert "Traceback" not in (home / "up.log").read_text()
+    told = (home / "up.log").read_text()
+    assert "Traceback" not in told
+    assert [f"{name} {what}" in told for name in ("api", "worker") for what in ("started", "stopped")] == [True] * 4
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="the README speaks curl, and there is none here")

@@ -19,8 +19,11 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing.errors import TooSlow
+from mailing.observability.log import get
 from mailing.web.forwarded import Forwarded
 from mailing.web.http_protocol import BoundedProtocol
+
+logger = get(__name__)
 
 SOCKET_BUFFER_BYTES = 128 * 1024  # unsent bytes of an answer in the kernel
 BODY_GRACE_S = 20
@@ -58,6 +61,12 @@ class Server(uvicorn.Server):
         for listener in (listener for server in self.servers for listener in server.sockets):
             if hasattr(socket, "TCP_NOTSENT_LOWAT") and listener.family != socket.AF_UNIX:
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SOCKET_BUFFER_BYTES)
+        if self.started:
+            logger.info("api started", host=self.config.host, port=self.config.port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets=sockets)
+        logger.info("api stopped")  # here, because uvicorn ends the process by the signal that it got
 
 
 class BodyTimeout:
