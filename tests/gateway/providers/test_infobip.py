@@ -91,7 +91,7 @@ def test_each_http_status_has_its_class(status: str, outcome: Outcome) -> None:
     [
         (["messages[0].sender"], Outcome.configuration),
         (["messages[0].destinations[0].to", "messages[0].webhooks.delivery.url"], Outcome.configuration),
-        (["messages[0].options.validityPeriod"], Outcome.configuration),
+        (["messages[0].options.validityPeriod"], Outcome.refused),
         (["messages[0].destinations[0].to"], Outcome.refused),
         (["messages[0].content.text"], Outcome.refused),
         ([None, 7], Outcome.refused),

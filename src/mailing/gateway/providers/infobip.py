@@ -16,7 +16,7 @@ from mailing.settings import Settings
 
 MAX_VALID_S: Final = 48 * 3600
 DUPLICATE: Final = 23
-COMMON: Final = re.compile(r"\b(sender|webhooks|options)\b")  # members that are alike in all messages
+COMMON: Final = re.compile(r"\b(sender|webhooks)\b")  # members that are alike in all messages
 UNCLEAR: Final = {2, 29}  # delivered to the operator; expired without a report of the operator
 
 STATES: Final = by_code(  # groups of statuses
