@@ -31,7 +31,7 @@ def test_the_short_way_checks_audits_and_tests_as_the_pipeline_does() -> None:
 
 
 def test_it_tests_on_the_oldest_and_the_newest_python() -> None:
-    supported = re.search(r'requires-python = ">=(3\.\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+    supported = re.search(r'requires-python = ">=(3\.\d+)[.\d]*,<3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
     assert supported
     oldest, newest = supported[1], f"3.{int(supported[2]) - 1}"
     assert [each["PYTHON_VERSION"] for each in JOBS["test"]["parallel"]["matrix"]] == [oldest, newest]
