@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, text
+from sqlalchemy import Result, Row, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -184,7 +184,7 @@ async def _ensure_admin_remains(session: AsyncSession, user_id: int) -> None:
         raise Conflict("This is the last admin. Make another user an admin first.")
 
 
-def _found(rows: Any, user: object) -> Account:  # noqa: ANN401 - a result of any shape
+def _found(rows: Result[*tuple[Any, ...]], user: object) -> Account:
     if (row := rows.first()) is None:
         raise NotFound("There is no user %(user)s; mailing user list shows them.", user=user)
     return _account(row)

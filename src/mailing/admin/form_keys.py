@@ -47,10 +47,8 @@ def new_form_key() -> str:
 class KeyedForm(Keyed):
     key: str = ""
 
-    def stored(self, answer: list[Any]) -> list[Any]:
-        start, *rest = answer
-        body = b"".join(message.get("body", b"") for message in rest)
-        return [start, {"body": _cipher(self.key).encrypt(body)}]
+    def stored(self, body: bytes) -> bytes:
+        return _cipher(self.key).encrypt(body)
 
 
 class FormKeys:
@@ -64,8 +62,8 @@ class FormKeys:
             await self.app(scope, receive, send)
             return
         form = KeyedForm(session=state_as(AppState, scope["litestar_app"]).sessions())
-        for message in await committed_answer(self.app, scope, receive, form):
-            await send(message)
+        answer = await committed_answer(self.app, scope, receive, form)
+        await answer.send(send)
 
 
 async def replay_or_begin(request: AnyRequest) -> Response[bytes] | None:

@@ -7,10 +7,10 @@ neither routing nor the log, and only their counts and times are kept.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPResponseBodyEvent, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
 from msgspec.structs import replace
 
 from mailing.database.engine import Sessions, in_transaction
@@ -58,8 +58,8 @@ class Answer:
             *headers,
         ]
         self.status = status
-        self.head: Any = {"type": "http.response.start", "status": status, "headers": fields}
-        self.body: Any = {"type": "http.response.body", "body": body, "more_body": False}
+        self.head: HTTPResponseStartEvent = {"type": "http.response.start", "status": status, "headers": fields}
+        self.body: HTTPResponseBodyEvent = {"type": "http.response.body", "body": body, "more_body": False}
 
 
 MALFORMED: Final = Answer(400)

@@ -132,9 +132,9 @@ class Witness:
         """Judge each new connection before it is used: only a new one can lead to another database."""
         connection.run_async(self._on_connect)
 
-    async def _on_connect(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
+    async def _on_connect(self, driver: asyncpg.Connection) -> None:
         try:
-            await self._judge(connection)
+            await self._judge(driver)
         except asyncpg.PostgresError:
             return  # another version's schema: other checks report it
 
@@ -172,32 +172,30 @@ class Witness:
             await self._resume(engine, observed)
         return verdict
 
-    async def _judge(self, connection: Any) -> tuple[Observation, FailoverVerdict]:  # noqa: ANN401 - as above
+    async def _judge(self, driver: asyncpg.Connection) -> tuple[Observation, FailoverVerdict]:
         """Look at the database, and disable sending from it if something acknowledged is missing."""
         tick, claims = self._tick, self._claims_before + self._claims  # before the look, which must show these
-        observed = Observation(**await connection.fetchrow(_LOOK, self._process, timeout=CHECK_TIMEOUT_S))
+        observed = Observation(**await driver.fetchrow(_LOOK, self._process, timeout=CHECK_TIMEOUT_S))
         if observed.standby:
             return observed, FailoverVerdict.restored
         if observed.here != self._here:
             self._here, self._since = observed.here, self._ticks()
         if tick and self._is_evidence(tick, observed):
-            lost = await self._count_missing(connection, claims) if observed.here != tick.identity else 0
+            lost = await self._count_missing(driver, claims) if observed.here != tick.identity else 0
             if lost or observed.tick is None or observed.tick < tick.number:
-                await self._disable_sending(connection, observed, claims=lost)
+                await self._disable_sending(driver, observed, claims=lost)
                 return observed, FailoverVerdict.missing
         return observed, self._verdict(tick, observed)
 
-    async def _count_missing(self, connection: Any, claims: list[Claim]) -> int:  # noqa: ANN401 - as above
+    async def _count_missing(self, driver: asyncpg.Connection, claims: list[Claim]) -> int:
         if not claims:
             return 0
         ids, numbers = zip(*claims, strict=True)
-        return int(await connection.fetchval(_MISSING_CLAIMS, ids, numbers, timeout=CHECK_TIMEOUT_S))
+        return int(await driver.fetchval(_MISSING_CLAIMS, ids, numbers, timeout=CHECK_TIMEOUT_S))
 
-    async def _disable_sending(self, connection: Any, observed: Observation, *, claims: int) -> None:  # noqa: ANN401 - as above
+    async def _disable_sending(self, driver: asyncpg.Connection, observed: Observation, *, claims: int) -> None:
         detail = json.dumps({"missing_claims": claims})
-        await connection.execute(
-            _DISABLE_SENDING, observed.home, observed.here, self._by, detail, timeout=CHECK_TIMEOUT_S
-        )
+        await driver.execute(_DISABLE_SENDING, observed.home, observed.here, self._by, detail, timeout=CHECK_TIMEOUT_S)
         self._tick, self._claims, self._claims_before = None, [], []
         if self._missed_at != observed.here:  # several connections may find it at once
             self._missed_at = observed.here
@@ -215,15 +213,15 @@ class Witness:
         readiness = _readiness(lossless=self._lossless, synchronous=tick.synchronous)
         return FailoverVerdict.waiting if readiness == FailoverVerdict.ready else readiness
 
-    async def _write_tick(self, connection: Any, observed: Observation, verdict: FailoverVerdict) -> None:  # noqa: ANN401 - as above
+    async def _write_tick(self, driver: asyncpg.Connection, observed: Observation, verdict: FailoverVerdict) -> None:
         self._sent += 1
         tick = Tick(self._sent, self._ticks(), observed.here, observed.synchronous, observed.resumed_at)
         self._claims_before, self._claims = (self._claims_before + self._claims)[-MAX_CLAIMS:], []
-        await self._write(connection, tick.number, verdict)
+        await self._write(driver, tick.number, verdict)
         self._tick, self._claims_before, self._missed_at = tick, [], ""
 
-    async def _write(self, connection: Any, tick: int, verdict: FailoverVerdict) -> None:  # noqa: ANN401 - as above
-        await connection.execute(_WRITE, self._process, self._by, tick, verdict, timeout=CHECK_TIMEOUT_S)
+    async def _write(self, driver: asyncpg.Connection, tick: int, verdict: FailoverVerdict) -> None:
+        await driver.execute(_WRITE, self._process, self._by, tick, verdict, timeout=CHECK_TIMEOUT_S)
 
     async def _resume(self, engine: AsyncEngine, observed: Observation) -> None:
         async with transaction(sessions(engine)) as session:

@@ -15,12 +15,12 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 from litestar import Response
 from litestar import post as litestar_post
-from litestar.types import ASGIApp, HTTPRequestEvent, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPRequestEvent, HTTPResponseStartEvent, Message, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from mailing.database.engine import in_transaction, transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
-from mailing.web.idempotency_keys import find_answer, is_free, store_answer
+from mailing.web.idempotency_keys import Stored, find_answer, is_free, store_answer
 from mailing.web.parameters import SAFE
 from mailing.web.state import AnyRequest, ApiRequest, AppState, state_as, state_of
 
@@ -54,9 +54,9 @@ class Keyed:
     names: dict[str, str] | None = None
     request_hash: bytes = b""
 
-    def stored(self, answer: list[Any]) -> list[Any]:
-        """Return what is stored of the answer."""
-        return answer
+    def stored(self, body: bytes) -> bytes:
+        """Return what is stored of the answer's body."""
+        return body
 
 
 @dataclass(kw_only=True)
@@ -65,20 +65,35 @@ class KeyedRequest(Keyed):
     body: IO[bytes]
 
 
-async def committed_answer(app: ASGIApp, scope: Scope, receive: Receive, keyed: Keyed) -> list[Any]:
-    """Return the events of the answer, none of them sent, once it is stored and committed with the change."""
-    answer: list[Any] = []
+class Answer:
+    """An answer that is held back."""
 
-    async def keep(message: Any) -> None:  # noqa: ANN401 - an ASGI event
-        answer.append(message)
+    start: HTTPResponseStartEvent
+    body = b""
 
+    async def keep(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.start = message
+        elif message["type"] == "http.response.body":
+            self.body += message["body"]
+
+    async def send(self, send: Send) -> None:
+        await send(self.start)
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+async def committed_answer(app: ASGIApp, scope: Scope, receive: Receive, keyed: Keyed) -> Answer:
+    """Return the answer once it is stored and committed with the change."""
+    answer = Answer()
     async with keyed.session:  # rolls back what is not committed
         scope["state"]["keyed"] = keyed
-        await app(scope, receive, keep)
+        await app(scope, receive, answer.keep)
         ScopeState.from_scope(scope).response_started = False  # so that a failed COMMIT can be answered
-        if answer[0]["status"] < 400:
+        if (status := answer.start["status"]) < 400:
             if keyed.names:
-                await store_answer(keyed.session, keyed.names, keyed.request_hash, keyed.stored(answer))
+                headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.start["headers"]}
+                stored = Stored(keyed.request_hash, status, headers, keyed.stored(answer.body))
+                await store_answer(keyed.session, keyed.names, stored)
             await keyed.session.commit()
     return answer
 
@@ -100,8 +115,7 @@ class Idempotency:
         session = state_as(AppState, scope["litestar_app"]).sessions()
         with SpooledTemporaryFile(max_size=_MAX_IN_MEMORY) as body:
             answer = await committed_answer(self.app, scope, receive, KeyedRequest(session=session, key=key, body=body))
-        for message in answer:
-            await send(message)
+        await answer.send(send)
 
 
 post = partial(litestar_post, middleware=[Idempotency])  # of the API; other requests pass no such layer

@@ -1,9 +1,9 @@
 """The stored answers of `idempotency`, by caller and key."""
 
 import json
-from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -38,16 +38,8 @@ _DELETE_EXPIRED = text("""
 """)
 
 
-async def store_answer(session: AsyncSession, names: dict[str, str], request_hash: bytes, answer: list[Any]) -> None:
-    start, *rest = answer
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
-    values = {
-        "request_hash": request_hash,
-        "status": start["status"],
-        "headers": json.dumps(dict(headers)),
-        "body": b"".join(message.get("body", b"") for message in rest),
-    }
-    await session.execute(_STORE, names | values)
+async def store_answer(session: AsyncSession, names: dict[str, str], answer: Stored) -> None:
+    await session.execute(_STORE, names | asdict(answer) | {"headers": json.dumps(answer.headers)})
 
 
 def is_free(connection: Connection, names: dict[str, str]) -> bool:

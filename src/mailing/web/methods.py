@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.routes import HTTPRoute
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send, WebSocketReceiveMessage
 
 
 def allowed(methods: Iterable[str]) -> str:
@@ -33,7 +33,7 @@ class AllMethods:
         """Answer as GET. The server leaves the body out; a stream ends at its head."""
         is_answered = False
 
-        async def send_head(message: Any) -> None:  # noqa: ANN401 - an ASGI event
+        async def send_head(message: Message) -> None:
             nonlocal is_answered
             if message["type"] == "http.response.start":
                 await send(message)
@@ -41,7 +41,7 @@ class AllMethods:
                 is_answered = True
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        async def receive_until_answered() -> Any:  # noqa: ANN401 - an ASGI event
+        async def receive_until_answered() -> HTTPReceiveMessage | WebSocketReceiveMessage:
             return {"type": "http.disconnect"} if is_answered else await receive()
 
         asked: Any = {**scope, "method": "GET"}

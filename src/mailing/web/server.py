@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send, WebSocketReceiveMessage
 
 from mailing.errors import TooSlow
 from mailing.observability.log import get
@@ -91,7 +91,7 @@ class _Body:
         self._remaining_s = remaining_s
         self._complete = False
 
-    async def receive(self) -> Any:  # noqa: ANN401 - an ASGI event
+    async def receive(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
         """Receive in time. After the body there is no limit: the next event is the disconnect."""
         if self._complete:
             return await self._receive()
@@ -103,7 +103,7 @@ class _Body:
             self._complete = not message.get("more_body", False)
         return message
 
-    async def _in_time(self) -> Any:  # noqa: ANN401 - an ASGI event
+    async def _in_time(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
         try:
             async with asyncio.timeout(self._remaining_s):
                 return await self._receive()
