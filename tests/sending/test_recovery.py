@@ -81,8 +81,16 @@ async def test_terminated_database_connections_lose_and_repeat_nothing(campaign:
     assert len(accepted) == 600
 
 
-async def test_a_server_that_refuses_the_workers_connections_loses_and_repeats_nothing(
-    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("revoke", "grant"),
+    [
+        ("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", "GRANT CONNECT ON DATABASE {} TO PUBLIC"),
+        ("REVOKE UPDATE ON message FROM mailing_worker", "GRANT UPDATE ON message TO mailing_worker"),
+    ],
+    ids=["connections", "a table"],
+)
+async def test_a_server_that_refuses_the_workers_a_right_loses_and_repeats_nothing(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch, revoke: str, grant: str
 ) -> None:
     """As while a password is changed. No row is at fault, so no result is given up however often it is refused."""
     events: list[str] = []
@@ -94,10 +102,10 @@ async def test_a_server_that_refuses_the_workers_connections_loses_and_repeats_n
     async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sending=60)
-        await campaign.db.run(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+        await campaign.db.run(revoke.format(database))
         await campaign.db.run(CUT_OFF)
         await until(lambda: events.count("recording failed") > recording.GIVE_UP_AFTER)
-        await campaign.db.run(f"GRANT CONNECT ON DATABASE {database} TO PUBLIC")
+        await campaign.db.run(grant.format(database))
         assert await campaign.finished(mailing) == {"planned": 60, "sent": 60}
     assert "result refused" not in events
     assert await campaign.db.run("SELECT outcome, count(*) FROM attempt GROUP BY 1") == [("accepted", 60)]

@@ -15,8 +15,9 @@ DATABASE_ERRORS = (DBAPIError, PoolTimeout, *connections.DRIVER_ERRORS)
 
 
 READ_ONLY = "25006"
-# SQLSTATEs, two digits for a class: connection, idle, rollback (deadlock), resources, operator intervention
-_TRANSIENT = ("08", "25P03", "40", "53", "55P03", "57", "58", READ_ONLY)
+# SQLSTATEs, two digits for a class: connection, idle, rollback (deadlock), revoked right, resources, operator
+# intervention
+_TRANSIENT = ("08", "25P03", "40", "42501", "53", "55P03", "57", "58", READ_ONLY)
 # The last: a migration changed a table after the statement was prepared.
 _LOST = (
     OSError,
@@ -28,7 +29,8 @@ _LOST = (
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether a retry may succeed: the database is unavailable, slow, out of a resource, or the connection was lost.
+    """Whether a retry may succeed: the database is unavailable, slow, out of a resource, the connection was lost, or a
+    right was revoked.
 
     A violated constraint, a missing table or a wrong value is not transient: retrying would never end. A group is
     transient if all its errors are.

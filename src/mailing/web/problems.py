@@ -15,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from mailing import errors
-from mailing.database.errors import READ_ONLY, cause, is_transient, lacks_space, sqlstate
+from mailing.database.errors import READ_ONLY, is_transient, lacks_space, sqlstate
 from mailing.errors import FieldError
-from mailing.observability import log
+from mailing.observability import failures, log
 from mailing.web.methods import allowed
 from mailing.web.state import AnyRequest
 
@@ -122,7 +122,7 @@ def _database(request: AnyRequest, error: Exception) -> Response[Problem]:
         return problem(503, "The server has no space left for temporary files. Nothing was changed.")
     if not is_transient(error):
         return _unexpected(request, error)
-    logger.warning("database unavailable", path=request.url.path, error=type(cause(error)).__name__)
+    failures.log(logger, "database unavailable", error, path=request.url.path)
     if sqlstate(error) == READ_ONLY:
         return problem(503, "The database is read-only (a standby). Nothing was changed.")
     return problem(503, f"The database is unavailable. Try again in a few seconds.{_retry_advice(request)}")
