@@ -86,11 +86,14 @@ async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, d
             "HTTP 401",
         ),
         ("gateway SET paused_until = now() + interval '1 min'", "warn", "pause"),
+        ("message SET due_at = now() - interval '90 s'", "fail", "messages have been due"),
     ],
 )
 async def test_what_holds_sending_back_is_told(
     tmp_path: Path, database_url: str, db: Database, change: str, verdict: str, word: str
 ) -> None:
+    await db.add_mailing_of(["pending"])
+    await db.run("UPDATE mailing SET updated_at = now() - interval '1 h'")
     await db.run(f"UPDATE {change}")
     findings = await found(tmp_path, database_url=database_url)
     assert findings["sending"].verdict == verdict

@@ -31,6 +31,7 @@ from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers import holds_unknown, problems_of, provider_of
 from mailing.gateway.repository import read
 from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
+from mailing.metrics.repository import DUE_AGE_S
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_database import data_dir_of
@@ -45,6 +46,7 @@ from mailing.urls import host_of
 
 TIMEOUT_S = 10.0
 MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own clock
+MAX_DUE_S = 60.0  # twice the time in which calls are counted
 EXPIRY_WARNING = timedelta(days=7)
 
 
@@ -208,6 +210,10 @@ async def _sending(session: AsyncSession) -> Finding:
         return Finding("sending", "fail", f"{opened}: {words_of(state.breaker_reason)}", remedy)
     if state.paused_until:
         return Finding("sending", "warn", f"the gateway asked for a pause until {state.paused_until:%H:%M:%S} UTC")
+    due_s = await session.scalar(DUE_AGE_S)
+    if not state.calls and due_s > MAX_DUE_S:
+        stalled = f"no call in the last 30 s, and messages have been due for {due_s:.0f} s"
+        return Finding("sending", "fail", stalled, "look for warnings in the workers' log: a full disk, a locked table")
     return Finding("sending", "ok", f"{state.calls} calls in the last 30 s, {state.failed} of them failed")
 
 
