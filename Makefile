@@ -13,7 +13,7 @@ RUN := .venv/bin/
 .PHONY: help demo up test test-heavy generators bench bench-growth fuzz floods chaos drills audit sbom wheel check containers kubernetes format lock
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/.ready: pyproject.toml uv.lock
 	@[ -x .venv/bin/python ] || $(PYTHON) -m venv --without-pip .venv

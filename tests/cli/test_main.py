@@ -253,13 +253,14 @@ def test_a_process_refuses_a_schema_that_is_not_its_own(database_url: str, tmp_p
     assert "run mailing migrate" in refused.stderr
 
 
+@pytest.mark.slow
 async def test_a_process_told_to_wait_starts_once_the_schema_is_there(database_url: str, db: Database) -> None:
     await migrate(db.engine, "base")
     with logged(Settings()) as lines:
-        waiting = asyncio.create_task(wait_for_schema(Settings(database_url=database_url), 30, limit_s=60))
+        waiting = asyncio.create_task(wait_for_schema(Settings(database_url=database_url), 20, limit_s=60))
         await until(lambda: lines("waiting for the database"))
         await migrate(db.engine)
         await waiting
         (line,) = lines("waiting for the database")
-    assert line["for_s"] == 30
+    assert line["for_s"] == 20
     assert "run mailing migrate" in line["error"]

@@ -145,6 +145,7 @@ async def test_the_demo_sends_to_every_sample_client_and_exits_0(home: Path) -> 
         said = (await demo.communicate())[0].decode()
     assert demo.returncode == 0, said
     assert "1,000 of 1,000 sent" in said
+    assert "warning" not in said
     assert list(home.iterdir()) == []
 
 

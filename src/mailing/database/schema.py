@@ -51,9 +51,10 @@ async def require_schema(
     """Wait for the database and this version's schema. Raise the reason if either is missing after `wait_s`.
 
     `limit_s` is the process's own: behind PgBouncer an error says that its role needs it. `on_wait` is called once,
-    with the reason, before the wait begins.
+    with the reason, after a tenth of `wait_s`: `mailing up` and `mailing demo` create the database meanwhile.
     """
     give_up_at = time.monotonic() + wait_s
+    tell_at = give_up_at - 0.9 * wait_s
     async with open_engine(database_url, application="mailing-cli", limit_s=limit_s) as engine:
         while True:
             try:
@@ -65,7 +66,7 @@ async def require_schema(
                 missing = error
             if time.monotonic() >= give_up_at:
                 raise missing
-            if on_wait:
+            if on_wait and time.monotonic() >= tell_at:
                 on_wait(describe(missing))
                 on_wait = None
             await asyncio.sleep(CHECK_INTERVAL_S)
