@@ -39,6 +39,7 @@ async def test_a_plan_of_an_earlier_text_is_marked_until_the_next_one_is_there(p
         await route.fulfill(status=503)
 
     await expect(page.locator("#plan")).to_have_attribute("aria-busy", "false")
+    await page.get_by_text("Hours as a table").click()
     await page.route("**/plan", refuse)
     await page.get_by_label("Text").fill("Hello, World")
     await expect(page.get_by_text("This plan is of an earlier input")).to_be_visible()
@@ -48,3 +49,16 @@ async def test_a_plan_of_an_earlier_text_is_marked_until_the_next_one_is_there(p
     await expect(page.locator("#plan")).to_contain_text("13 characters")
     await expect(page.get_by_text("This plan is of an earlier input")).to_be_hidden()
     await expect(page.locator("#plan")).to_have_attribute("aria-busy", "false")
+    await expect(page.locator("#plan details[open]")).to_have_count(1)
+
+
+async def test_a_search_after_the_session_ended_keeps_what_is_chosen(db: Database, page: Page) -> None:
+    """A form without its tags would select every client."""
+    await db.run("""INSERT INTO client (phone, operator_code, tag, timezone)
+        SELECT 79160000000 + n, '916', 'tag ' || n, 'UTC' FROM generate_series(1, 40) n""")
+    await page.reload()
+    await page.get_by_label("tag 1", exact=True).check()
+    await db.run("DELETE FROM user_session")
+    await page.get_by_label("Find a tag").fill("vip")
+    await expect(page.get_by_text("The search failed")).to_be_visible()
+    await expect(page.get_by_label("tag 1", exact=True)).to_be_checked()

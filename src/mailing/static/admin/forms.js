@@ -18,22 +18,32 @@
     setTimeout(() => setDisabled(form, false), MAX_DISABLED_MS);
   });
 
-  // The session ended while the user types: the answer says so beside the form, which stays. What the page is about may
-  // have been deleted: its error page takes the place of all.
+  // The session ended while the user types: the answer says so in the place of the plan. The form stays, and so do its
+  // choices. What the page is about may have been deleted: its error page takes the place of all.
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
-    if (detail.xhr.status === 401 || detail.xhr.getResponseHeader("HX-Retarget")) detail.shouldSwap = true;
+    const isPlan = detail.target.ariaBusy !== null;
+    if ((detail.xhr.status === 401 && isPlan) || detail.xhr.getResponseHeader("HX-Retarget")) detail.shouldSwap = true;
   });
 
-  // The plan shown belongs to an earlier input until the answer arrives; if none does, the page says so.
+  // What is shown belongs to an earlier input until the answer arrives; if none does, the page says so.
   for (const [event, busy] of [["htmx:beforeRequest", "true"], ["htmx:afterSwap", "false"]]) {
     document.addEventListener(event, ({ target }) => target.ariaBusy && target.setAttribute("aria-busy", busy));
   }
   for (const event of ["htmx:beforeRequest", "htmx:afterRequest"]) {
-    document.addEventListener(event, ({ target, type }) => {
+    document.addEventListener(event, ({ target, type, detail }) => {
       const note = document.getElementById(`${target.id}-outdated`);
-      if (note) note.hidden = type === "htmx:beforeRequest" || target.ariaBusy === "false";
+      if (note) note.hidden = type === "htmx:beforeRequest" || detail.successful || target.ariaBusy === "false";
     });
   }
+
+  // What the user has opened stays open in the part that takes its place.
+  let open = [];
+  document.addEventListener("htmx:beforeSwap", () => {
+    open = [...document.querySelectorAll("details[open]")].map((each) => each.id);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  });
 
   document.querySelector("form[data-go-on]")?.requestSubmit();
 

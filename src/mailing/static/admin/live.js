@@ -4,7 +4,6 @@
 (() => {
   const HIDDEN_FACTOR = 10;
   let requestedAt = Date.now();
-  let open = [];
   let shown = state();
 
   const part = () => document.querySelector("[data-every]");
@@ -37,12 +36,7 @@
     if (sentence && said.textContent !== sentence) said.textContent = sentence;
   }
 
-  function remember() {
-    open = [...document.querySelectorAll("#live details[open]")].map((each) => each.id);
-  }
-
-  function restore() {
-    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  function compare() {
     announce();
     if ([undefined, shown].includes(state())) return;
     shown = state();
@@ -56,6 +50,5 @@
   window.addEventListener("offline", () => showLost(true));
   // Without an answer there is no status. An answer that leads to the sign-in is not a failure.
   document.addEventListener("htmx:afterRequest", ({ detail }) => showLost(detail.failed ?? !detail.xhr.status));
-  document.addEventListener("htmx:beforeSwap", remember);
-  document.addEventListener("htmx:afterSwap", restore);
+  document.addEventListener("htmx:afterSwap", compare);
 })();
