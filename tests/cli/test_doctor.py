@@ -1,5 +1,6 @@
 """`mailing doctor` names what is wrong and the remedy, changes nothing, and shows no secret."""
 
+import asyncio
 import base64
 import json
 import time
@@ -9,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from mailing.cli.doctor import Finding, line, run_checks
+from mailing.database import lock_waits
 from mailing.database.migrations import migrate
 from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.settings import Settings, environment
 from mailing.timezones import iana_version
 from support.commands import mailing
-from support.database import Database
+from support.database import LOCK_WAITS, Database
 
 NOWHERE = "127.0.0.1:1"
 
@@ -36,9 +38,9 @@ async def test_a_sound_service_is_found_sound(
 ) -> None:
     await db.run("INSERT INTO procrastinate_workers DEFAULT VALUES")
     findings = await found(tmp_path, database_url=database_url, gateway_url=gateway_url)
-    sound = ("configuration", "time zones", "database", "clock", "schema", "queue", "sending", "failover", "gateway")
+    sound = ("configuration", "time zones", "database", "clock", "locks", "schema", "queue", "sending", "failover")
     verdicts = {part: finding.verdict for part, finding in findings.items()}
-    assert verdicts == dict.fromkeys((*sound, "provider"), "ok") | {"mail": "warn"}
+    assert verdicts == dict.fromkeys((*sound, "gateway", "provider"), "ok") | {"mail": "warn"}
     assert "PostgreSQL" in line(findings["database"])
     assert iana_version() in line(findings["time zones"])
 
@@ -64,6 +66,26 @@ async def test_a_database_that_only_reads_is_told(tmp_path: Path, database_url: 
     finding = (await found(tmp_path, database_url=frozen))["database"]
     assert finding.verdict == "fail"
     assert "read-only" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("lock", "detail"),
+    [("LOCK TABLE message", "holds a lock on message; "), ("UPDATE gateway SET rate = 1", "holds a lock; ")],
+)
+async def test_a_lock_that_others_wait_for_is_told_with_its_holder(
+    tmp_path: Path, database_url: str, db: Database, monkeypatch: pytest.MonkeyPatch, lock: str, detail: str
+) -> None:
+    monkeypatch.setattr(lock_waits, "MIN_WAIT_S", 0.0)
+    async with db.engine.begin() as holder:
+        pid = (await holder.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
+        await holder.exec_driver_sql(lock)
+        waiting = asyncio.create_task(db.run("UPDATE gateway SET rate = (SELECT count(*) FROM message)"))
+        await db.comes(LOCK_WAITS, 1)
+        finding = (await found(tmp_path, database_url=database_url))["locks"]
+    await waiting
+    assert finding.verdict == "fail"
+    assert f"{detail}statements that wait for it: 1" in finding.detail
+    assert f"pg_terminate_backend({pid})" in finding.remedy
 
 
 async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, db: Database) -> None:

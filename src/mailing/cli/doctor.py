@@ -23,6 +23,7 @@ from mailing.database.clock import database_now
 from mailing.database.engine import open_engine, sessions, transaction
 from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
+from mailing.database.lock_waits import find_blocker
 from mailing.database.schema import schema_fault
 from mailing.database.server_version import MIN_POSTGRESQL
 from mailing.errors import ConfigurationError, MailingError
@@ -137,6 +138,7 @@ async def _database_checks(settings: Settings, engine: AsyncEngine) -> AsyncIter
     async with transaction(sessions(engine)) as session:
         yield await _server(session)
         yield await _clock(session)
+        yield await _locks(session)
         if fault := await schema_fault(engine, migrate="mailing migrate" if settings.database_url else "mailing up"):
             detail, _, remedy = fault.partition("; ")
             yield Finding("schema", "fail", detail, remedy)
@@ -181,6 +183,16 @@ async def _clock(session: AsyncSession) -> Finding:
         detail = f"this machine and the database are {apart_s:.0f} s apart"
         return Finding("clock", "fail", detail, "synchronize both by NTP; the database's clock decides what is due")
     return Finding("clock", "ok", f"this machine and the database are {apart_s:.1f} s apart")
+
+
+async def _locks(session: AsyncSession) -> Finding:
+    found = await find_blocker(session)
+    if found is None:
+        return Finding("locks", "ok", "no table is locked, and no statement has waited for a lock for long")
+    holder = f"process {found.pid} of PostgreSQL ({found.usename}, {found.application_name or 'unnamed'})"
+    waits = f"statements that wait for it: {found.waiting}, the longest for {found.longest_s:.0f} s"
+    detail = f"{holder} holds a lock{f' on {found.tables}' if found.tables else ''}; {waits}"
+    return Finding("locks", "fail", detail, f"find out what it does; SELECT pg_terminate_backend({found.pid}) ends it")
 
 
 async def _queue(session: AsyncSession) -> Finding:
