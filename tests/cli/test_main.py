@@ -135,6 +135,12 @@ def test_a_place_where_nothing_can_listen_is_exit_1_with_one_line(
     assert re.fullmatch(r"mailing: \S.*:\d+ is not available \(.+\); set MAILING_.*\n", refused.stderr)
 
 
+def test_a_data_directory_that_cannot_be_used_is_exit_1_with_the_remedy(tmp_path: Path) -> None:
+    refused = mailing("up", directory=tmp_path, MAILING_PORT=str(free_port()), MAILING_DATA_DIR="/dev/null/data")
+    assert refused.returncode == 1
+    assert "data cannot be used (Not a directory); set MAILING_DATA_DIR" in refused.stderr
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_standard_stream_ends_no_command(closed: str, database_url: str, tmp_path: Path) -> None:
     command = shlex.join([*MAILING, "key", "list"])

@@ -45,17 +45,14 @@ class LocalStack:
 async def local_stack(
     settings: Settings, *, sandbox_port: int, signals: Signals, echo: Echo
 ) -> AsyncIterator[LocalStack]:
-    """Start the children and prepare the database. Raise MailingError for a port in use.
+    """Start the children and prepare the database. Raise MailingError for a port in use, or an unusable directory.
 
     At the end of the block the children are stopped, then the database.
     """
-    data_dir_of(settings).mkdir(parents=True, exist_ok=True)
     require_free_port(settings.host, settings.port)
     if not settings.gateway_url:
         require_free_port(SANDBOX_HOST, sandbox_port, "MAILING_PORT: the sandbox gateway uses the port after it")
-    key_file = data_dir_of(settings) / "api-key"
-    made_key = not settings.api_key and not key_file.is_file()
-    key = settings.api_key or _stored_key(key_file)
+    key, made_key = _api_key(settings)
     sandbox_url = None if settings.gateway_url else f"http://{SANDBOX_HOST}:{sandbox_port}"
     complete = replace(settings, database_url=url_of(settings), api_key=key, admin_password=None)
     children = []
@@ -115,12 +112,25 @@ def _child(name: str, settings: Settings, *arguments: str) -> Child:
     return Child(name, argv, env, cwd=data_dir_of(settings))
 
 
-def _stored_key(path: Path) -> str:
+def _api_key(settings: Settings) -> tuple[str, bool]:
+    """Return the API key, and whether it was made just now. Create the data directory, which keeps it."""
+    try:
+        data_dir_of(settings).mkdir(parents=True, exist_ok=True)
+        if settings.api_key:
+            return settings.api_key, False
+        return _stored_key(data_dir_of(settings) / "api-key")
+    except OSError as error:
+        raise MailingError(
+            f"{error.filename or data_dir_of(settings)} cannot be used ({error.strerror}); "
+            "set MAILING_DATA_DIR to a directory that this user may write to"
+        ) from error
+
+
+def _stored_key(path: Path) -> tuple[str, bool]:
     """Return the API key stored beside the data, creating it on the first start, readable only by its owner."""
     if path.is_file():
-        return path.read_text(encoding="ascii").strip()
+        return path.read_text(encoding="ascii").strip(), False
     key = "mk_" + secrets.token_urlsafe(32)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(key + "\n")
-    return key
+    return key, True
