@@ -72,8 +72,10 @@ async def test_the_page_of_a_mailing_that_is_deleted_says_so(address: str, db: D
     seen = watched(page)
     mailing_id, _ = await db.add_mailing_of(["pending"])
     await page.goto(f"{address}/admin/mailings/{mailing_id}")
+    await page.get_by_role("link", name="Messages", exact=True).focus()
     await db.run("UPDATE mailing SET status = 'cancelled', deleted_at = now()")
     await expect(page.locator("main")).to_contain_text(f"There is no mailing {mailing_id}")
+    await expect(page.locator("main")).to_be_focused()
     await expect(page.locator("#lost, #live, .actions")).to_have_count(0)
     assert [each for each in seen.complaints if "404" not in each] == []
 
@@ -111,10 +113,11 @@ async def test_a_page_that_renews_itself_takes_no_click_back(address: str, db: D
 async def test_a_finished_mailing_offers_what_can_still_be_done(address: str, db: Database, page: Page) -> None:
     mailing_id = await db.add_mailing()
     await page.goto(f"{address}/admin/mailings/{mailing_id}")
+    await page.get_by_role("link", name="Duplicate", exact=True).focus()
     await db.run("UPDATE mailing SET status = 'finished', finished_at = now()")
     await expect(page.get_by_role("link", name="Pause", exact=True)).to_have_count(0)
     await expect(page.locator("#live:not([hx-get])")).to_contain_text("finished")
-    await expect(page.get_by_role("link", name="Duplicate", exact=True)).to_be_visible()
+    await expect(page.get_by_role("link", name="Duplicate", exact=True)).to_be_focused()
     assert await page.locator("main").count() == 1
 
 

@@ -36,13 +36,24 @@
     });
   }
 
-  // What the user has opened stays open in the part that takes its place.
+  // What the user has opened stays open in the part that takes its place, and the keyboard stays where it was. What has
+  // an id, htmx finds again; a link has its address, a part that scrolls its name.
   let open = [];
+  let focused;
+
+  function successor(element) {
+    const name = ["href", "aria-label"].find((each) => element.hasAttribute(each));
+    return name && document.querySelector(`${element.localName}[${name}="${CSS.escape(element.getAttribute(name))}"]`);
+  }
+
   document.addEventListener("htmx:beforeSwap", () => {
     open = [...document.querySelectorAll("details[open]")].map((each) => each.id);
+    focused = document.activeElement;
   });
   document.addEventListener("htmx:afterSwap", () => {
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+    if (focused.isConnected || document.activeElement !== document.body) return;
+    (successor(focused) || document.getElementById("content")).focus({ preventScroll: true });
   });
 
   document.querySelector("form[data-go-on]")?.requestSubmit();
