@@ -35,7 +35,8 @@ ROWS = (
     """INSERT INTO client (phone, operator_code, tag, timezone)
     VALUES ('79161234567', '916', :client_tag, :client_timezone)""",
     """INSERT INTO event (kind, actor, mailing_id, client_id, message_id, detail)
-    SELECT 'message.resolved', :event_actor, m, c, s, jsonb_build_object('note', CAST(:event_detail AS text))
+    SELECT 'message.resolved', :event_actor, m, c, s,
+        jsonb_build_object('as', 'sent', 'note', CAST(:event_detail AS text))
     FROM (VALUES (1, NULL, NULL), (NULL, 1, NULL), (NULL, NULL, 1)) AS of_each (m, c, s)""",
     "INSERT INTO api_key (name, hash, hint) VALUES (:key_name, '\\x00', 'mk_x')",
     """INSERT INTO user_session (hash, user_id, ip_address, user_agent)

@@ -36,7 +36,7 @@ class Suppression(Struct, frozen=True):
 
 async def suppression_of(session: AsyncSession, phone: str) -> Suppression | None:
     row = (await session.execute(_GET, {"phone": phone})).mappings().first()
-    return convert(dict(row), Suppression) if row else None
+    return convert(row, Suppression) if row else None
 
 
 async def attribute_opt_outs(session: AsyncSession, *, by: str, reason: ReasonCode, **params: Fact) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -211,8 +211,7 @@ def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]
 
 
 def _entry(row: RowMapping, language: str) -> HistoryEntry:
-    fields = {name: row[name] for name in HistoryEntry.__struct_fields__}
-    return HistoryEntry(**fields | {"detail": _in_words(row["detail"], language)})
+    return convert({**row, "detail": _in_words(row["detail"], language)}, HistoryEntry)
 
 
 def _in_words(detail: dict[str, Any], language: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Messages by status, read from the counters: one row a mailing, kept exact by triggers."""
 
-from msgspec import Struct
-from sqlalchemy import RowMapping, text
+from msgspec import Struct, convert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 
@@ -38,8 +38,4 @@ _TOTALS = text(f"""
 async def totals(session: AsyncSession) -> Totals:
     """Sum up all mailings. The cost grows with mailings, not with messages."""
     row = (await session.execute(_TOTALS)).mappings().one()
-    return Totals(row["mailings"], counts_of(row))
-
-
-def counts_of(row: RowMapping) -> Counts:
-    return Counts(**{name: row[name] for name in Counts.__struct_fields__})
+    return Totals(row["mailings"], convert(row, Counts))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import convert
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -171,10 +172,8 @@ async def get_message(session: AsyncSession, message_id: int, *, language: str =
     attempts = (await session.execute(_ATTEMPTS, {"id": message_id})).mappings()
     history = [_attempt(attempt, language) for attempt in attempts]
     resolved = (await session.execute(_RESOLUTIONS, {"id": message_id})).mappings()
-    resolutions = [ResolutionOut(at=row["at"], by=row["by"], as_=row["as"], note=row["note"]) for row in resolved]
-    return MessageDetail(
-        **_fields(row, language), text=row["text"], test=row["test"], history=history, resolutions=resolutions
-    )
+    resolutions = convert(resolved.all(), list[ResolutionOut])
+    return convert(_fields(row, language) | {"history": history, "resolutions": resolutions}, MessageDetail)
 
 
 async def messages_of(  # noqa: PLR0913 - one for each filter, and the page
@@ -195,13 +194,13 @@ async def messages_of(  # noqa: PLR0913 - one for each filter, and the page
         rows = await session.execute(statement, page | {"state": _STATES.get(delivery)})
     else:
         rows = await session.execute(_PAGE_SENDING if status is MessageStatus.sending else _PAGE, page)
-    return [MessageOut(**_fields(row, language)) for row in rows.mappings()]
+    return [convert(_fields(row, language), MessageOut) for row in rows.mappings()]
 
 
 async def message_to(session: AsyncSession, mailing_id: int, *, phone: str, language: str = "en") -> MessageOut | None:
     """Find the message by the client's present phone."""
     row = (await session.execute(_TO, {"mailing_id": mailing_id, "phone": phone})).mappings().first()
-    return MessageOut(**_fields(row, language)) if row else None
+    return convert(_fields(row, language), MessageOut) if row else None
 
 
 async def messages_of_client(
@@ -209,7 +208,8 @@ async def messages_of_client(
 ) -> Sequence[MessageOut]:
     """Return one row more than `limit`, if there is one. `before` is the last id of the previous page."""
     page = {"client_id": client_id, "before": before, "count": limit + 1}
-    return [MessageOut(**_fields(row, language)) for row in (await session.execute(_OF_CLIENT, page)).mappings()]
+    rows = await session.execute(_OF_CLIENT, page)
+    return [convert(_fields(row, language), MessageOut) for row in rows.mappings()]
 
 
 async def counts_of_client(session: AsyncSession, client_id: int) -> Mapping[MessageStatus, int]:
@@ -218,21 +218,15 @@ async def counts_of_client(session: AsyncSession, client_id: int) -> Mapping[Mes
 
 
 def _fields(row: RowMapping, language: str) -> dict[str, Any]:
-    fields = {name: row[name] for name in ("id", "mailing_id", "client_id", "phone", "attempts", "due_at", "sent_at")}
     waiting, reason = row["waiting_reason"], stored_reason(row["reason_code"], row["reason_params"])
-    fields["status"] = MessageStatus(row["status"])
-    fields["waiting_for"] = WaitingFor(WaitReason(waiting), row["waiting_until"]) if waiting else None
-    fields["status_reason"] = words_of(reason, language) or None
-    fields["reason_code"] = reason.code if reason else None
-    fields["receipt"] = ReceiptOut(row["receipt"], row["receipt_code"], row["receipt_at"]) if row["receipt"] else None
-    return fields
+    return {
+        **row,
+        "waiting_for": WaitingFor(WaitReason(waiting), row["waiting_until"]) if waiting else None,
+        "status_reason": words_of(reason, language) or None,
+        "receipt": ReceiptOut(row["receipt"], row["receipt_code"], row["receipt_at"]) if row["receipt"] else None,
+    }
 
 
 def _attempt(row: RowMapping, language: str) -> AttemptOut:
     reason = stored_reason(row["reason_code"], row["reason_params"])
-    names = ("number", "started_at", "duration_ms", "outcome", "http_status", "code", "provider_id")
-    return AttemptOut(
-        **{name: row[name] for name in names},
-        reason=words_of(reason, language),
-        reason_code=reason.code if reason else None,
-    )
+    return convert({**row, "reason": words_of(reason, language)}, AttemptOut)

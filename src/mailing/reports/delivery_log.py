@@ -3,7 +3,7 @@
 from datetime import date, datetime, timedelta
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -63,12 +63,10 @@ async def report_of(session: AsyncSession, settings: Settings, day: date, *, now
 def _reported(row: RowMapping, settings: Settings, now: datetime) -> ReportedDay:
     zone = zone_named(settings.report_timezone)
     until = day_of(row["day"] + timedelta(days=MAX_CATCH_UP_DAYS), zone).ends
-    fields = {
-        name: row[name] for name in ("day", "state", "attempts", "sent_at", "next_try_at", "reason", "delivered_to")
-    }
+    fields = {**row, "tried_until": until, "period": period_of(row)}
     if row["state"] in ("waiting", "refused") and until <= now:
         fields |= {"state": "given_up", "next_try_at": None}
-    return ReportedDay(**fields, tried_until=until, period=period_of(row))
+    return convert(fields, ReportedDay)
 
 
 # The primary key, backwards: the newest rows.

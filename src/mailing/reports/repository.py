@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from msgspec.structs import asdict
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions, read_snapshot
 from mailing.database.rows import all_as, one_as
-from mailing.mailings.counts import COLUMNS, counts_of, totals
+from mailing.mailings.counts import COLUMNS, Counts, totals
 from mailing.reasons.codes import stored_reason
 from mailing.reports.figures import DayCounts, DayDelivery, Figures, Hour, MailingFigures, ReasonCount
 from mailing.reports.planning import period_of
@@ -101,7 +101,7 @@ def _mailing(row: RowMapping) -> MailingFigures:
         text=row["text"],
         status=row["status"],
         ended=DayCounts(**{name: row[f"day_{name}"] for name in DayCounts.__struct_fields__}),
-        totals=counts_of(row),
+        totals=convert(row, Counts),
     )
 
 

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from sqlalchemy import RowMapping, text
+from msgspec import convert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.mailings.counts import COLUMNS, Counts
@@ -47,7 +48,7 @@ _NEWEST = text(f"""
 
 
 async def open_mailings(session: AsyncSession) -> list[MailingSummary]:
-    return [_summary(row) for row in (await session.execute(_OPEN)).mappings()]
+    return convert((await session.execute(_OPEN)).mappings().all(), list[MailingSummary])
 
 
 async def newest_mailings(
@@ -56,12 +57,8 @@ async def newest_mailings(
     """List up to `limit` mailings and one more, newest first. `words` are searched in the text, or are the id."""
     asked = {"words": words, "spellings": spellings(words), "status": status, "before": before, "count": limit + 1}
     rows = await session.execute(_NEWEST, asked)
-    return [_summary(row) for row in rows.mappings()]
+    return convert(rows.mappings().all(), list[MailingSummary])
 
 
 def spellings(words: str) -> list[str]:
     return [words.lower(), words.upper(), words.capitalize()]
-
-
-def _summary(row: RowMapping) -> MailingSummary:
-    return MailingSummary(**{**row, "status": MailingStatus(row["status"])})

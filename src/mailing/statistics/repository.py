@@ -1,13 +1,12 @@
 """Statistics, read from the counters: one row a mailing. No message is scanned; test sends are left out."""
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import all_as
 from mailing.errors import NotFound
-from mailing.mailings.counts import COLUMNS, Counts
-from mailing.mailings.states import MailingStatus
+from mailing.mailings.counts import COLUMNS
 from mailing.statistics.schemas import DeliveryCounts, MailingLine
 
 MAX_REASONED = 10_000  # undelivered messages
@@ -44,9 +43,8 @@ async def mailing_line(session: AsyncSession, mailing_id: int, *, receipts: bool
 
 
 def _line(row: RowMapping, *, receipts: bool) -> MailingLine:
-    counts = {name: row[name] for name in (*Counts.__struct_fields__, "mailing_id", "launched")}
     delivery = delivery_of(row["sent"], row["delivered"], row["undelivered"]) if receipts else None
-    return MailingLine(**counts, status=MailingStatus(row["status"]), delivery=delivery)
+    return convert({**row, "delivery": delivery}, MailingLine)
 
 
 def delivery_of(sent: int, delivered: int, undelivered: int) -> DeliveryCounts:

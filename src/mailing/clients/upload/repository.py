@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_reader import RejectedField
 from mailing.clients.csv_transfer import ImportOutcome
-from mailing.clients.upload.schemas import ImportLease, Upload, UploadStatus
+from mailing.clients.upload.schemas import ImportLease, Upload
 from mailing.database.rows import one_as, rows_affected
 from mailing.errors import NotFound
 from mailing.reasons.refusals import Refusal, RefusalCode
@@ -261,8 +261,7 @@ async def delete_expired(session: AsyncSession) -> None:
 
 def _upload(row: RowMapping) -> Upload:
     broke_off = Refusal(RefusalCode(row["broke_off"])) if row["broke_off"] else None
-    refusals = msgspec.convert(row["refusals"] or [], list[Refusal])
-    return Upload(**dict(row) | {"status": UploadStatus(row["status"]), "broke_off": broke_off, "refusals": refusals})
+    return msgspec.convert({**row, "broke_off": broke_off, "refusals": row["refusals"] or []}, Upload)
 
 
 def _rejected(row: RowMapping) -> RejectedField:
