@@ -38,9 +38,9 @@ async def test_a_sound_service_is_found_sound(
 ) -> None:
     await db.run("INSERT INTO procrastinate_workers DEFAULT VALUES")
     findings = await found(tmp_path, database_url=database_url, gateway_url=gateway_url)
-    sound = ("configuration", "time zones", "database", "clock", "locks", "schema", "queue", "sending", "failover")
+    sound = ("configuration", "time zones", "database", "disk", "clock", "locks", "schema", "queue", "sending")
     verdicts = {part: finding.verdict for part, finding in findings.items()}
-    assert verdicts == dict.fromkeys((*sound, "gateway", "provider"), "ok") | {"mail": "warn"}
+    assert verdicts == dict.fromkeys((*sound, "failover", "gateway", "provider"), "ok") | {"mail": "warn"}
     assert "PostgreSQL" in line(findings["database"])
     assert iana_version() in line(findings["time zones"])
 
@@ -68,23 +68,33 @@ async def test_a_database_that_only_reads_is_told(tmp_path: Path, database_url: 
     assert "read-only" in finding.detail
 
 
+async def test_a_full_disk_is_told(tmp_path: Path, database_url: str, db: Database) -> None:
+    full = "RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'"
+    await db.run(f"CREATE FUNCTION fill() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN {full}; END $$")
+    await db.run("CREATE EVENT TRIGGER fill ON ddl_command_start EXECUTE FUNCTION fill()")
+    findings = await found(tmp_path, database_url=database_url)
+    await db.run("DROP EVENT TRIGGER fill")
+    assert findings["disk"].verdict == "fail"
+    assert "No space left on device" in findings["disk"].detail
+    assert findings["schema"].verdict == "ok", "the other checks go on"
+
+
 @pytest.mark.parametrize(
-    ("lock", "detail"),
-    [("LOCK TABLE message", "holds a lock on message; "), ("UPDATE gateway SET rate = 1", "holds a lock; ")],
+    ("lock", "held"), [("LOCK TABLE mailing_release", " on mailing_release"), ("UPDATE gateway SET rate = 1", "")]
 )
 async def test_a_lock_that_others_wait_for_is_told_with_its_holder(
-    tmp_path: Path, database_url: str, db: Database, monkeypatch: pytest.MonkeyPatch, lock: str, detail: str
+    tmp_path: Path, database_url: str, db: Database, monkeypatch: pytest.MonkeyPatch, lock: str, held: str
 ) -> None:
     monkeypatch.setattr(lock_waits, "MIN_WAIT_S", 0.0)
     async with db.engine.begin() as holder:
         pid = (await holder.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
         await holder.exec_driver_sql(lock)
-        waiting = asyncio.create_task(db.run("UPDATE gateway SET rate = (SELECT count(*) FROM message)"))
+        waiting = asyncio.create_task(db.run("UPDATE gateway SET rate = (SELECT count(*) FROM mailing_release)"))
         await db.comes(LOCK_WAITS, 1)
         finding = (await found(tmp_path, database_url=database_url))["locks"]
     await waiting
     assert finding.verdict == "fail"
-    assert f"{detail}statements that wait for it: 1" in finding.detail
+    assert f"holds a lock{held}; statements that wait for it: 1" in finding.detail
     assert f"pg_terminate_backend({pid})" in finding.remedy
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 import click
 from msgspec import Struct
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.cli.options import example
@@ -136,7 +137,10 @@ async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 async def _database_checks(settings: Settings, engine: AsyncEngine) -> AsyncIterator[Finding]:
     async with transaction(sessions(engine)) as session:
-        yield await _server(session)
+        server = await _server(session)
+        yield server
+        if server.verdict == "ok":
+            yield await _space(session)
         yield await _clock(session)
         yield await _locks(session)
         if fault := await schema_fault(engine, migrate="mailing migrate" if settings.database_url else "mailing up"):
@@ -175,6 +179,21 @@ async def _server(session: AsyncSession) -> Finding:
         detail = f"PostgreSQL {number} is read-only, so nothing is sent"
         return Finding("database", "fail", detail, "find out who set default_transaction_read_only; then reset it")
     return Finding("database", "ok", f"PostgreSQL {number}, answers in {1000 * (time.monotonic() - started):.0f} ms")
+
+
+# A full disk refuses the first page, another limit a later one. 4 MB: 0.1 s.
+_TAKE_SPACE = text("CREATE TEMPORARY TABLE space_probe AS SELECT n FROM generate_series(1, 100000) n")
+
+
+async def _space(session: AsyncSession) -> Finding:
+    try:
+        async with session.begin_nested() as probe:
+            await session.execute(_TAKE_SPACE)
+            await probe.rollback()
+    except DBAPIError as error:
+        detail = f"PostgreSQL can store nothing: {describe(error)}"
+        return Finding("disk", "fail", detail, "make room on its disk, or grant what it refuses")
+    return Finding("disk", "ok", "PostgreSQL has room for new rows")
 
 
 async def _clock(session: AsyncSession) -> Finding:
