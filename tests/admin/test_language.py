@@ -106,6 +106,7 @@ def test_nearly_all_is_not_all() -> None:
 def test_an_instant_names_its_offset() -> None:
     at = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
     assert language.instant(at, "en", "Europe/Moscow") == "24 Nov 2026, 15:30 UTC+3"
+    assert language.instant(at, "en", "Africa/Abidjan") == "24 Nov 2026, 12:30 UTC"
     assert language.instant(at, "en", "Asia/Kolkata") == "24 Nov 2026, 18:00 UTC+5:30"
     assert language.instant(at, "ru", "America/New_York").endswith("07:30 UTC−5")
 

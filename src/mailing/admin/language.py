@@ -62,7 +62,9 @@ def day(value: date, language: str) -> str:
 
 
 def offset(local: datetime) -> str:
-    ahead = local.utcoffset() or timedelta()
+    ahead = local.utcoffset()
+    if not ahead:
+        return "UTC"
     hours, minutes = divmod(abs(ahead) // timedelta(minutes=1), 60)
     sign = "−" if ahead < timedelta() else "+"
     return f"UTC{sign}{hours}" + (f":{minutes:02}" if minutes else "")

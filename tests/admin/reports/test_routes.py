@@ -62,7 +62,7 @@ async def test_the_list_says_of_each_day_what_became_of_it(db: Database, viewer:
         r"not sent yet - o\*\*\*@example.org Next attempt on .*?, then further ones until .*?\. ",
         r"The last attempt failed: b\*\*\*@example.org: 451 greylisted",
         r"refused - - Next attempt on .*? The last attempt failed: 550 no such user",
-        r"sent \d.*? UTC\+0 o\*\*\*@example.org Not delivered to b\*\*\*@example.org: 550 gone",
+        r"sent \d.*? UTC o\*\*\*@example.org Not delivered to b\*\*\*@example.org: 550 gone",
         r"not sent yet - - Next attempt within two minutes",
         r"never sent - - It was retried for 31 days, .*? The last attempt failed: connection refused",
     ):
@@ -83,8 +83,8 @@ async def test_times_are_in_the_reports_zone_whatever_the_viewers_is(db: Databas
     viewer.cookies.set("mailing_zone", "Asia/Vladivostok")
     for path in ("/admin/reports", f"/admin/reports/{day}"):
         shown = words(await viewer.get(path)).partition("Times are in")[0]
-        assert "UTC+0" in shown
-        assert "UTC+10" not in shown
+        assert " UTC" in shown
+        assert "UTC+" not in shown
 
 
 async def test_the_start_page_leads_to_the_reports(db: Database, viewer: Browser) -> None:
