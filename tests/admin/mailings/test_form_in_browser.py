@@ -52,11 +52,29 @@ async def test_a_plan_of_an_earlier_text_is_marked_until_the_next_one_is_there(p
     await expect(page.locator("#plan details[open]")).to_have_count(1)
 
 
-async def test_a_search_after_the_session_ended_keeps_what_is_chosen(db: Database, page: Page) -> None:
-    """A form without its tags would select every client."""
+@pytest.fixture
+async def many_tags(db: Database, page: Page) -> None:
+    """Add so many that the form has a search for them."""
     await db.run("""INSERT INTO client (phone, operator_code, tag, timezone)
         SELECT 79160000000 + n, '916', 'tag ' || n, 'UTC' FROM generate_series(1, 40) n""")
     await page.reload()
+
+
+@pytest.mark.usefixtures("many_tags")
+async def test_what_is_chosen_while_a_search_is_on_its_way_stays_chosen(page: Page) -> None:
+    async def say_nothing(_: Route) -> None:
+        pass
+
+    await page.route("**/choices*", say_nothing)
+    async with page.expect_request("**/choices*"):
+        await page.get_by_label("Find a tag").fill("vip")
+    await page.get_by_label("tag 1", exact=True).check()
+    await expect(page.get_by_text("The search failed")).to_be_visible()
+
+
+@pytest.mark.usefixtures("many_tags")
+async def test_a_search_after_the_session_ended_keeps_what_is_chosen(db: Database, page: Page) -> None:
+    """A form without its tags would select every client."""
     await page.get_by_label("tag 1", exact=True).check()
     await db.run("DELETE FROM user_session")
     await page.get_by_label("Find a tag").fill("vip")

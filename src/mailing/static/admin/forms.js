@@ -36,6 +36,12 @@
     });
   }
 
+  // The answer to a search has the choices of when it was asked: it would undo the one made now.
+  document.addEventListener("change", ({ target }) => {
+    const search = document.getElementById(`find_${target.name}`);
+    if (search) htmx.trigger(search, "htmx:abort");
+  });
+
   // What the user has opened stays open in the part that takes its place, and the keyboard stays where it was. What has
   // an id, htmx finds again; a link has its address, a part that scrolls its name.
   let open = [];
