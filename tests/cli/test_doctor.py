@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mailing.cli.doctor import Finding, line, run_checks
+from mailing.cli.doctor import run_checks
+from mailing.cli.findings import Finding, line
 from mailing.database import lock_waits
 from mailing.database.migrations import migrate
 from mailing.gateway.sandbox.app import running

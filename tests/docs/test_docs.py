@@ -164,6 +164,7 @@ def test_no_decision_is_made_by_a_processes_own_clock() -> None:
     assert {name for name in readers if "sandbox" not in name} == {
         "access/oidc.py",
         "gateway/client.py",
+        "cli/database_checks.py",
         "cli/demo.py",
         "cli/doctor.py",
         "job_queue/lanes.py",
