@@ -92,7 +92,7 @@ def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
         ),
         (["api"], {"MAILING_PORT": "x", "MAILING_PROT": "1"}, "MAILING_PROT is not a setting"),
         (["import", "missing.csv"], {}, "does not exist"),
-        (["report", "--date", "yesterday"], {}, "does not match the format"),
+        (["report", "--date", "yesterday"], {}, "is not a day, such as 2026-12-01"),
         (["key", "revoke", "0"], {}, "not in the range"),
         (["key", "revoke", str(2**63)], {}, "not in the range"),
     ],
