@@ -120,7 +120,10 @@ def redirect_to_sign_in(request: AnyRequest, _: SignInRequired) -> Response[Any]
     if "hx-request" in request.headers:
         here = "/admin/" + request.headers.get("hx-current-url", "").partition("/admin/")[2]
         return Response(b"", status_code=401, headers={"HX-Redirect": _sign_in_before(here)})
-    return see_other(_sign_in_before(viewer_of(request).path if request.method == "GET" else "/admin/"))
+    if request.method == "GET":
+        return see_other(_sign_in_before(viewer_of(request).path))
+    notice = viewer_of(request).gettext("Your session has ended. Nothing was changed.")
+    return redirect(_sign_in_before(request.url.path), notice=notice)  # where the form is, or a page below it
 
 
 def _sign_in_before(path: str) -> str:

@@ -12,6 +12,7 @@ from mailing.database.engine import transaction
 from mailing.process.preparation import create_first_user
 from mailing.settings import Settings
 from support.admin import Browser, browser_at
+from support.answers import words
 from support.api import running_app
 from support.database import Database
 from support.identity_provider import signed_in_at, with_sign_in_at
@@ -47,6 +48,14 @@ async def test_a_sign_in_leads_back_to_the_search_that_was_asked_for(stranger: B
     shown = await stranger.get(sent_away.headers["location"])
     [next_page] = re.findall('name="next" value="([^"]*)"', shown.text)[:1]
     assert (await signs_in(stranger, next=html.unescape(next_page))).headers["location"] == asked
+
+
+async def test_a_button_pressed_after_the_session_ended_leads_back_and_says_that_nothing_was_done(
+    stranger: Browser,
+) -> None:
+    sent_away = await stranger.post("/admin/gateway/stop")
+    assert (sent_away.status_code, sent_away.headers["location"]) == (303, "/admin/sign-in?next=/admin/gateway/stop")
+    assert "Nothing was changed" in words(await stranger.get(sent_away.headers["location"]))
 
 
 @pytest.mark.usefixtures("anna")
