@@ -81,8 +81,8 @@ async def _run_campaign(stack: LocalStack, count: int, console: Console) -> None
         raise MailingError(f"only {counts['sent']} of {count} messages were sent within {TIMEOUT_S:g} s")
     if delivery["awaited"]:
         raise MailingError(f"{delivery['awaited']} messages have no receipt after {TIMEOUT_S:g} s")
-    delivered = f"{delivery['delivered']:,} delivered"
-    console.print(f"{count:,} of {count:,} sent, {delivered}. Run `mailing up` to keep everything running.")
+    console.print(f"{count:,} of {count:,} sent, {delivery['delivered']:,} delivered.")
+    console.print("`mailing up`, in a clone `make up`, keeps everything running.")
 
 
 async def _until_ready(stack: LocalStack) -> None:
