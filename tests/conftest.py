@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
         slow, fast = defaultdict[object, list[pytest.Item]](list), defaultdict[object, list[pytest.Item]](list)
         for item in items:
-            if item.get_closest_marker("slow"):
+            if item.get_closest_marker("slow") or _is_in_browser(item):
                 slow[_group(item)].append(item)
             else:
                 fast[item.path].append(item)
@@ -55,8 +55,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> object:
+    """Return what the item shares with others of one worker: each that has a test in the browser starts one."""
     group = item.get_closest_marker("xdist_group")
-    return group.args[0] if group else item
+    return group.args[0] if group else "browser" if _is_in_browser(item) else item
+
+
+def _is_in_browser(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and "chromium" in item.fixturenames
 
 
 def pytest_configure(config: pytest.Config) -> None:

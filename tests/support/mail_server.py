@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,26 @@ USER, PASSWORD = "postman", "correct horse battery"
 
 @dataclass
 class Received:
+    """A mail. It is parsed when somebody reads it: few of many are read, and those again and again."""
+
     sender: str
     recipients: list[str]
-    message: EmailMessage
+    content: bytes
+
+    @cached_property
+    def message(self) -> EmailMessage:
+        message = message_from_bytes(self.content, policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        return message
+
+    @cached_property
+    def subject(self) -> str:
+        return str(self.message["Subject"])
+
+    @cached_property
+    def day(self) -> str:
+        """Return the day that it reports."""
+        return str(self.message["Message-ID"])[len("<report.") :][:10]
 
     def body(self, form: str) -> str:
         """Return the text of the form `plain` or `html`."""
@@ -45,12 +63,12 @@ class PostOffice:
 
     @property
     def subjects(self) -> list[str]:
-        return [str(mail.message["Subject"]) for mail in self.mails]
+        return [mail.subject for mail in self.mails]
 
     @property
     def days(self) -> list[str]:
         """Which days were reported, in the order of arrival."""
-        return [str(mail.message["Message-ID"])[len("<report.") :][:10] for mail in self.mails]
+        return [mail.day for mail in self.mails]
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -75,9 +93,7 @@ class PostOffice:
         answer = self.data_answers.pop(0) if self.data_answers else "250 OK"
         if answer == DROP or answer.startswith("250"):
             assert isinstance(envelope.content, bytes)
-            message = message_from_bytes(envelope.content, policy=policy.default)
-            assert isinstance(message, EmailMessage)
-            self.mails.append(Received(str(envelope.mail_from), list(envelope.rcpt_tos), message))
+            self.mails.append(Received(str(envelope.mail_from), list(envelope.rcpt_tos), envelope.content))
         if answer == DROP:
             assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
