@@ -178,6 +178,13 @@ async def test_an_editor_does_nothing_to_the_gateway(editor: Browser, act: str) 
     assert "/admin/gateway/stop" not in (await editor.get("/admin/gateway")).text
 
 
+async def test_the_page_after_an_act_shows_its_effect_while_others_follow_it(sender: Browser) -> None:
+    for path in ("/admin/gateway", "/admin/gateway/live"):
+        assert "Sending is possible." in words(await sender.get(path))
+    assert (await sender.post("/admin/gateway/stop")).status_code == 303
+    assert "Sending is possible." not in words(await sender.get("/admin/gateway"))
+
+
 @pytest.mark.parametrize("page", ["/admin", "/admin/gateway", "/admin/mailings/{id}"])
 async def test_a_page_that_follows_by_itself_does_not_keep_its_session_open(
     viewer: Browser, db: Database, page: str

@@ -34,9 +34,13 @@ class Part(Struct, frozen=True):
 
 
 async def shared(request: AnyRequest, key: object, reader: Callable[[Sessions], Coroutine[Any, Any, Part]]) -> Part:
-    """Read a part, or take the one that another request reads or has just read."""
-    state = state_of(request)
-    return await state.single_flight.read(key, partial(reader, state.sessions), cache_s=CACHE_S)
+    """Read a part, or take the one that another request reads; for a poll also the one that was just read.
+
+    A page that is opened, as after a form, shows what the form has changed.
+    """
+    state, is_poll = state_of(request), request.url.path.endswith("/live")
+    reading = partial(reader, state.sessions)
+    return await state.single_flight.read((key, is_poll), reading, cache_s=CACHE_S if is_poll else 0)
 
 
 def full_page(request: AnyRequest, template: str, part: Part, **values: Any) -> Response[str]:  # noqa: ANN401 - as `page` takes them
