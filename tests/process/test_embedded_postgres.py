@@ -146,7 +146,12 @@ async def test_a_killed_server_comes_back_at_the_same_url(data_dir: Path) -> Non
     with embedded_postgres.start(data_dir) as server:
         query(server, "CREATE TABLE committed ()")
         url, pid, said, stop = server.url, pid_of(server), list[str](), asyncio.Event()
-        keeping = asyncio.create_task(embedded_postgres.keep_running(server, stop=stop, on_event=said.append))
+
+        def on_event(what: str) -> None:
+            said.append(what)
+            raise BrokenPipeError  # the reader of the log is gone
+
+        keeping = asyncio.create_task(embedded_postgres.keep_running(server, stop=stop, on_event=on_event))
         os.kill(pid, signal.SIGKILL)
         await until(lambda: len(said) == 2, seconds=15)
         stop.set()

@@ -42,6 +42,10 @@ class Run:
         self.said: list[str] = []
         self.result: Child | None = None
 
+    def on_event(self, what: str) -> None:
+        self.said.append(what)
+        raise BrokenPipeError  # the reader of the log is gone: that ends no child
+
 
 class Children:
     """Processes that write their pids into one file, and a supervisor of them in this process."""
@@ -61,7 +65,7 @@ class Children:
             for n, code in enumerate(codes)
         ]
         async with asyncio.timeout(60):
-            task = asyncio.create_task(supervise(children, signals=run.signals, on_event=run.said.append))
+            task = asyncio.create_task(supervise(children, signals=run.signals, on_event=run.on_event))
             try:
                 yield run
                 run.signals.stop.set()
@@ -160,7 +164,7 @@ async def test_what_a_dead_child_left_running_is_ended(children: Children) -> No
 async def test_a_program_that_cannot_be_started_is_tried_again() -> None:
     run = Run()
     child = Child("worker", ["/nonexistent/program"], {})
-    task = asyncio.create_task(supervise([child], signals=run.signals, on_event=run.said.append))
+    task = asyncio.create_task(supervise([child], signals=run.signals, on_event=run.on_event))
     await until(lambda: len(run.said) == 2)
     run.signals.stop.set()
     assert await task is None

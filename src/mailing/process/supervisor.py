@@ -61,9 +61,20 @@ async def supervise(
     After `stop`, children have `grace_s` to end (default: GRACE_S). Cancelling kills them.
     """
     grace_s = GRACE_S if grace_s is None else grace_s
+    tell = undisturbed(on_event)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_keep_running(child, signals, on_event, grace_s)) for child in children]
+        tasks = [group.create_task(_keep_running(child, signals, tell, grace_s)) for child in children]
     return next((child for child, task in zip(children, tasks, strict=True) if task.result() == EXIT_USAGE), None)
+
+
+def undisturbed(on_event: Callable[[str], None]) -> Callable[[str], None]:
+    """Return an `on_event` that drops what cannot be written, as to a full disk or a closed pipe."""
+
+    def tell(what: str) -> None:
+        with suppress(OSError):
+            on_event(what)
+
+    return tell
 
 
 def exit_with_parent(*, grace_s: float = GRACE_S) -> None:

@@ -17,6 +17,7 @@ from typing import Self
 from mailing.errors import EmbeddedError
 from mailing.process.embedded_postgres.cluster import Cluster, socket_dir_of
 from mailing.process.embedded_postgres.server import Server, url_at
+from mailing.process.supervisor import undisturbed
 
 CHECK_INTERVAL_S = 1.0
 
@@ -93,18 +94,19 @@ def start(data_dir: Path) -> Embedded:
 
 async def keep_running(embedded: Embedded, *, stop: asyncio.Event, on_event: Callable[[str], None]) -> None:
     """Restart the server whenever it dies, until `stop`. Call `Embedded.stop` after it has returned."""
+    tell = undisturbed(on_event)
     while not stop.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), CHECK_INTERVAL_S)
         if stop.is_set() or await asyncio.to_thread(embedded.answers):
             continue
-        on_event("PostgreSQL is gone; restarting it")
+        tell("PostgreSQL is gone; restarting it")
         try:
             await asyncio.to_thread(embedded.revive)
         except EmbeddedError as error:
-            on_event(f"{error}; will retry")
+            tell(f"{error}; will retry")
         else:
-            on_event(f"PostgreSQL is back, pid {embedded.pid}")
+            tell(f"PostgreSQL is back, pid {embedded.pid}")
 
 
 @contextmanager
