@@ -180,6 +180,19 @@ def test_a_line_of_a_request_has_its_time_and_no_phone_or_secret(style: Literal[
     assert not any(hidden in line for hidden in ("s3cret", "mk_", "1234567"))
 
 
+@pytest.mark.parametrize(("no_color", "colored"), [("", True), ("1", False)])
+def test_a_terminal_is_shown_colours_unless_its_user_wants_none(
+    no_color: str, colored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    output = io.StringIO()
+    monkeypatch.setattr(output, "isatty", lambda: True)
+    with redirect_stderr(output):
+        configure(level="info", style="console")
+        get(__name__).info("request")
+    assert ("\x1b[" in output.getvalue()) is colored
+
+
 def test_a_process_assembles_each_logger_once_if_it_says_so(lines: Lines) -> None:
     logger = get("of this test")
     assert logger.bind() is not logger.bind()

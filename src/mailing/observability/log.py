@@ -5,6 +5,7 @@ docs/logging.md lists every event and key. Log records of libraries take the sam
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Collection, MutableMapping
@@ -38,7 +39,8 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
     rendering: list[structlog.types.Processor] = [_render_json]
     if style == "console":
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-        rendering = [stamp, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        rendering = [stamp, structlog.dev.ConsoleRenderer(colors=colors)]
     last: list[structlog.types.Processor] = [render_exception, Masking(secrets), *rendering]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
