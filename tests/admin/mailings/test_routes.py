@@ -158,11 +158,17 @@ async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
 async def test_an_editor_changes_only_what_has_not_begun(db: Database, editor: Browser) -> None:
     running, ahead = await db.add_mailing(), await db.add_mailing(status="scheduled")
     assert "Only a sender can change" in words(await editor.get(f"/admin/mailings/{running}/edit"), 403)
-    assert (await editor.post(f"/admin/mailings/{running}/edit", data=mailing_form())).status_code == 403
+    typed = mailing_form(text="Typed before it began")
+    refused = words(await editor.post(f"/admin/mailings/{running}/edit", data=typed), 403)
+    assert "Only a sender can change" in refused
+    assert "Typed before it began" in refused
     assert (await editor.post(f"/admin/mailings/{ahead}/edit", data=mailing_form())).status_code == 303
     assert await db.run("SELECT id FROM mailing WHERE status = 'draft'") == [(ahead,)]
     finished = await db.add_mailing(status="finished")
     assert (await editor.get(f"/admin/mailings/{finished}/edit")).status_code == 409
+    refused = words(await editor.post(f"/admin/mailings/{finished}/edit", data=typed), 409)
+    assert "create a new one" in refused
+    assert "Typed before it began" in refused
 
 
 # --- the plan beside the form -----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.timezone import selectable
 from mailing.database.clock import database_now
-from mailing.errors import Invalid
+from mailing.errors import Conflict, Forbidden, Invalid
 from mailing.mailings import editing, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.orm_repository import MailingRepository
@@ -35,6 +35,7 @@ from mailing.mailings.sms_segments import segments_of
 from mailing.mailings.states import MailingStatus
 from mailing.statistics.mailing_list import newest_mailings
 from mailing.web.parameters import MAX_ID, Caller, Id, OptionalId, Session
+from mailing.web.problems import problem_of
 from mailing.web.state import AnyRequest
 
 PAGE_SIZE = 50
@@ -104,10 +105,11 @@ class MailingPages(Controller):
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         fields = await parse_form(request)
-        mailing = editable(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
+        mailing = await MailingRepository(session=session).get_for_update(mailing_id)
         if is_restored(request):
             return await form_page(request, session, fields, mailing=mailing)
         try:
+            editable(viewer, mailing)
             data = mailing_of(fields, now=await database_now(session), stored=mailing)
             if errors := mailing_edit_conflicts(viewer, fields, mailing):
                 fields = replace(fields, revision=str(mailing.content_revision))
@@ -116,6 +118,11 @@ class MailingPages(Controller):
             changed = await edit(session, mailing_id, asdict(data), by=caller)
         except Invalid as refused:
             return await form_page(request, session, fields, mailing=mailing, errors=error_messages(viewer, refused))
+        except (Conflict, Forbidden) as ended:  # or started, while the form was open: what was typed stays
+            errors = {"text": viewer.gettext(str(ended))}
+            answer = await form_page(request, session, fields, mailing=mailing, errors=errors)
+            answer.status_code = problem_of(request, ended).status_code
+            return answer
         return done(viewer, changed, viewer.gettext("The mailing was changed."))
 
     @post("/plan", guards=EDITOR, status_code=200)
