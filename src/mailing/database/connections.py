@@ -151,8 +151,11 @@ def _end_patience(connection: AdaptedConnection | None, _record: ConnectionPoolE
 def _count_as_lost(context: ExceptionContext) -> None:
     """Drop a connection after a timeout: a rollback would wait as long again, over the same dead connection.
 
-    A refused connection, as by a changed password, also counts as a lost one: the statement is not at fault.
+    A refused connection, as by a changed password, also counts as a lost one: the statement is not at fault. So does
+    one that only reads, but no other of its pool: it keeps its default_transaction_read_only when that is reset.
     """
+    if isinstance(context.original_exception.__cause__, asyncpg.exceptions.ReadOnlySQLTransactionError):
+        context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
     if isinstance(context.original_exception, TimeoutError) or context.connection is None:
         context.is_disconnect = True
 

@@ -226,9 +226,16 @@ class _Connector(procrastinate.PsycopgConnector):
 
     @asynccontextmanager
     async def _get_cursor(self, connection: Connection | None = None) -> AsyncGenerator[Cursor]:
-        """Bound every statement: one that is never answered would stop the worker silently."""
+        """Bound every statement: one that is never answered would stop the worker silently.
+
+        A connection that only reads is dropped: it keeps its default_transaction_read_only when that is reset.
+        """
         async with asyncio.timeout(2 * self._timeout_s), super()._get_cursor(connection) as cursor:
-            yield cursor
+            try:
+                yield cursor
+            except psycopg.errors.ReadOnlySqlTransaction:
+                await cursor.connection.close()
+                raise
         self._on_answer()
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
