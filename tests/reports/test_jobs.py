@@ -17,6 +17,7 @@ from mailing.reports.schedule import MAX_CATCH_UP_DAYS, day_of, oldest_wanted
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.settings import Settings
 from support.database import Database
+from support.logs import logged
 from support.mail_server import DROP
 from support.proxy import proxy
 from support.reports import Reports, Rows
@@ -153,18 +154,31 @@ async def spoil(db: Database, rows: Rows, *, at: datetime, text: str) -> None:
     """)  # fmt: skip
 
 
+OUTAGE = """
+    CREATE FUNCTION outage() RETURNS text STABLE LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION 'restarted' USING ERRCODE = 'admin_shutdown'; END $$
+"""
+
+
 @pytest.mark.parametrize(
-    ("text", "kind"),
-    [("(1 / (length(text) - 3))::text", "DivisionByZeroError"), ("nullif(text, 'bad')", "TypeError")],
-    ids=["figures", "rendering"],
+    ("text", "kind", "level"),
+    [
+        ("(1 / (length(text) - 3))::text", "DivisionByZeroError", "error"),
+        ("nullif(text, 'bad')", "TypeError", "error"),
+        ("CASE text WHEN 'bad' THEN outage() ELSE text END", "AdminShutdownError", "warning"),
+    ],
+    ids=["figures", "rendering", "outage"],
 )
 async def test_a_day_that_can_not_be_made_is_a_recorded_failure_and_holds_no_other_day_back(
-    reports: Reports, db: Database, rows: Rows, text: str, kind: str
+    reports: Reports, db: Database, rows: Rows, text: str, kind: str, level: str
 ) -> None:
     await reports.send(NOW)
+    await db.run(OUTAGE)
     await spoil(db, rows, at=NOW + 2 * HOUR, text=text)
-    for n in range(1, 5):
-        await reports.send(NOW + n * DAY)
+    with logged(reports.settings) as lines:
+        for n in range(1, 5):
+            await reports.send(NOW + n * DAY)
+        assert {line["level"] for line in lines("report not rendered")} == {level}
     assert reports.office.days == ["2024-01-09", "2024-01-11", "2024-01-12", "2024-01-13"]
     bad = (await reports.rows())[1]
     expected = {"attempts": 4, "sent_at": None, "permanently_failed": False, "lease_until": None}

@@ -23,7 +23,7 @@ from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, in_transaction, transaction
 from mailing.database.errors import DATABASE_ERRORS, cause
 from mailing.gateway.providers import receipts_expected
-from mailing.observability import log
+from mailing.observability import failures, log
 from mailing.reports import planning, repository, smtp
 from mailing.reports.render import Rendered, render
 from mailing.reports.repository import LEASE, Claim
@@ -90,8 +90,8 @@ async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now:
     """Deliver one report. Any exception is the failure of this day alone."""
     try:
         return await _deliver(sessions, settings, claim, now=now, deadline=deadline)
-    except Exception as error:
-        logger.exception("report not rendered", day=str(claim.day), attempts=claim.attempts)
+    except Exception as error:  # noqa: BLE001 - logged
+        failures.log(logger, "report not rendered", error, day=str(claim.day), attempts=claim.attempts)
         return TemporaryFailure(smtp.one_line(_reason_of(error)))
 
 
