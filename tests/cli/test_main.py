@@ -108,7 +108,8 @@ def test_wrong_use_is_exit_2_with_a_reason(
 
 @pytest.mark.parametrize("command", [["migrate"], ["key", "list"], ["export"], ["api"]])
 def test_an_unreachable_database_is_exit_1_with_one_line(command: list[str], tmp_path: Path) -> None:
-    refused = mailing(*command, directory=tmp_path, MAILING_DATABASE_URL="postgresql://nobody@127.0.0.1:1/x")
+    nowhere = {"MAILING_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "MAILING_PORT": str(free_port())}
+    refused = mailing(*command, directory=tmp_path, **nowhere)
     assert refused.returncode == 1
     told = [line for line in refused.stderr.splitlines() if line.startswith("mailing: ")]
     assert told == ["mailing: PostgreSQL at 127.0.0.1:1: [Errno 111] Connection refused"]
