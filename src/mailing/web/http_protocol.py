@@ -8,13 +8,13 @@ imports uvicorn's internals; `tests/web/test_private_interfaces.py` names each o
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from mailing.web.coalescing_transport import CoalescingTransport
 from mailing.web.problems import PROBLEM_JSON, TITLES, Problem
 
 MAX_CONNECTIONS = 900  # at once per process: below the usual limit of 1,024 open files
@@ -27,8 +27,6 @@ MAX_PIPELINED = 16  # pipelined requests
 DRAIN_TIMEOUT_S = 20
 MIN_DRAIN_RATE = 10_000  # bytes per second that a client must read, over DRAIN_TIMEOUT_S
 LINGER_TIMEOUT_S = 30  # for the rest of a body after its answer: a close with unread bytes would reset the answer away
-
-MAX_COALESCED_BYTES = 64 * 1024  # a larger write is passed on without a copy
 
 
 def _answer(status_line: str, detail: str) -> bytes:
@@ -274,46 +272,3 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._drain_deadline is not None:
             self._drain_deadline.cancel()
             self._drain_deadline = None
-
-
-class CoalescingTransport:
-    """A transport that joins the writes of one event-loop iteration, such as an answer's headers and body.
-
-    uvicorn writes them separately, and each write is a system call and a wake-up of the client.
-    """
-
-    def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, may_close: Callable[[], bool]
-    ) -> None:
-        self._transport = transport
-        self.is_closing = transport.is_closing  # asked several times a request
-        self._loop = loop
-        self._may_close = may_close
-        self._pending: list[bytes] = []
-        self._size = 0
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - every other attribute of a transport
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if len(data) > MAX_COALESCED_BYTES:
-            self._flush()
-            self._transport.write(data)
-            return
-        if not self._pending:
-            self._loop.call_soon(self._flush)
-        self._pending.append(data)
-        self._size += len(data)
-        if self._size > MAX_COALESCED_BYTES:
-            self._flush()
-
-    def close(self) -> None:
-        self._flush()
-        if self._may_close():
-            self._transport.close()
-
-    def _flush(self) -> None:
-        if self._pending:
-            self._transport.write(b"".join(self._pending))
-            self._pending.clear()
-            self._size = 0
