@@ -7,7 +7,8 @@ import click
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.cli.runtime import configured, run
-from mailing.database.engine import Sessions, open_engine, sessions, transaction
+from mailing.database import engine
+from mailing.database.engine import Sessions, open_engine, sessions
 from mailing.database.schema import require_schema
 from mailing.observability import log
 from mailing.process.local_database import require_database
@@ -27,21 +28,16 @@ def with_database(work: Callable[[Sessions], Awaitable[T]], settings: Settings |
     async def connected() -> T:
         async with (
             require_database(settings or configured(), echo=lambda line: click.echo(line, err=True)) as url,
-            open_engine(url, application="mailing-cli", pool_size=2) as engine,
+            open_engine(url, application="mailing-cli", pool_size=2) as opened,
         ):
-            return await work(sessions(engine))
+            return await work(sessions(opened))
 
     return run(connected())
 
 
 def in_transaction(work: Callable[[AsyncSession], Awaitable[T]], settings: Settings | None = None) -> T:
     """Run `work` in a transaction, as `with_database`."""
-
-    async def whole(sessions: Sessions) -> T:
-        async with transaction(sessions) as session:
-            return await work(session)
-
-    return with_database(whole, settings)
+    return with_database(lambda maker: engine.in_transaction(maker, work), settings)
 
 
 async def wait_for_schema(settings: Settings, wait_s: float, *, limit_s: float) -> None:

@@ -11,7 +11,7 @@ MAX_COALESCED_BYTES = 64 * 1024  # a larger write is passed on without a copy
 
 
 class CoalescingTransport:
-    """`may_close` is asked at each close; if it says no, whoever gave it closes later."""
+    """`close` closes only if `may_close` returns True; otherwise the protocol closes the transport later."""
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, may_close: Callable[[], bool]
