@@ -27,6 +27,7 @@ from support.database import Database
 from support.logs import logged
 from support.postgres import url_of
 from support.processes import MAILING, clean_environment, until
+from support.running_site import free_port_with_the_next
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 
@@ -137,7 +138,8 @@ def test_a_place_where_nothing_can_listen_is_exit_1_with_one_line(
 
 
 def test_a_data_directory_that_cannot_be_used_is_exit_1_with_the_remedy(tmp_path: Path) -> None:
-    refused = mailing("up", directory=tmp_path, MAILING_PORT=str(free_port()), MAILING_DATA_DIR="/dev/null/data")
+    port = str(free_port_with_the_next())
+    refused = mailing("up", directory=tmp_path, MAILING_PORT=port, MAILING_DATA_DIR="/dev/null/data")
     assert refused.returncode == 1
     assert "data cannot be used (Not a directory); set MAILING_DATA_DIR" in refused.stderr
 
