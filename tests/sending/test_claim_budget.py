@@ -30,6 +30,10 @@ async def finish(budget: ClaimBudget, count: int, *, mailing: int = 1) -> None:
     await asyncio.sleep(0)
 
 
+async def claim(budget: ClaimBudget, mailing: int, *, found: int) -> None:
+    budget.end_claim(mailing, acquired=await budget.acquire(mailing, 500), claimed=found)
+
+
 async def at_a_thousand_a_second(budget: ClaimBudget, clock: Clock) -> None:
     for _ in range(125):
         assert await budget.acquire(1, 8) == 8
@@ -63,8 +67,7 @@ async def test_whoever_waits_at_a_high_pace_goes_on_after_the_pace_has_dropped(c
 
 async def test_what_was_not_used_is_given_back_at_once() -> None:
     budget = ClaimBudget(4)
-    assert await budget.acquire(1, 500) == 8
-    budget.release(1, 8)
+    await claim(budget, 1, found=0)
     assert await asyncio.wait_for(budget.acquire(1, 500), 5) == 8
 
 
@@ -79,7 +82,7 @@ async def test_many_that_begin_at_once_begin_with_one_message_each() -> None:
 
 
 async def test_whoever_has_just_begun_claims_before_those_that_had_a_turn(clock: Clock) -> None:
-    """All others that wait had one a second ago."""
+    """All others that wait had one a second ago. A claim that found nothing was none: the plan may have come later."""
     budget, order = ClaimBudget(8), list[int]()
 
     async def take(mailing: int) -> None:
@@ -87,21 +90,23 @@ async def test_whoever_has_just_begun_claims_before_those_that_had_a_turn(clock:
         order.append(mailing)
 
     for mailing in (1, 2, 3):
-        budget.release(mailing, await budget.acquire(mailing, 500))
+        await claim(budget, mailing, found=1)
+        await finish(budget, 1, mailing=mailing)
+    await claim(budget, 98, found=0)
     held = await budget.acquire(4, 500)
     clock.now += 1
     async with asyncio.timeout(5), asyncio.TaskGroup() as waiting:
-        for mailing in (2, 1, 3, 99):
+        for mailing in (2, 1, 98, 3, 99):
             waiting.create_task(take(mailing))
         await asyncio.sleep(0)
         await finish(budget, held, mailing=4)
-    assert order == [99, 2, 1, 3]
+    assert order == [98, 99, 2, 1, 3]
 
 
 async def test_a_part_is_worth_its_statements() -> None:
     budget = ClaimBudget(64)
     for mailing in range(1, 31):
-        budget.release(mailing, await budget.acquire(mailing, 500) - 1)
+        await claim(budget, mailing, found=1)
     assert await budget.acquire(1, 500) == MIN_CLAIM
 
 

@@ -20,7 +20,7 @@ class ClaimBudget:
     With more, messages would wait under their leases while a slow gateway crawls. With fewer, connections would be idle
     between two claims. Mailings claim in turn, each its share of ROUND_S of work. The mailing whose turn is longest ago
     is next. One that has just begun comes before all that had a turn in the last HEAD_START_S, and begins with a single
-    message, so that many mailings that begin at once don't wait for each other.
+    message, so that many mailings that begin at once don't wait for each other. A claim that found nothing was no turn.
 
     Results that are not recorded yet have a bound of their own: nothing is claimed while MAX_UNRECORDED wait.
     """
@@ -47,15 +47,14 @@ class ClaimBudget:
             return await waiter.granted
         except asyncio.CancelledError:
             if self._waiting.pop(mailing_id, None) is None:
-                self.release(mailing_id, waiter.granted.result())
+                self._release(mailing_id, waiter.granted.result())
             raise
 
-    def release(self, mailing_id: int, count: int) -> None:
+    def end_claim(self, mailing_id: int, *, acquired: int, claimed: int) -> None:
         """Give back what was acquired and not claimed."""
-        self._held[mailing_id] -= count
-        if not self._held[mailing_id]:
-            del self._held[mailing_id]
-        self._schedule_grants()
+        if claimed:
+            self._record_turn(mailing_id)
+        self._release(mailing_id, acquired - claimed)
 
     def complete(self, mailing_id: int) -> None:
         """Release one claimed message that is done, and measure the pace by it."""
@@ -66,7 +65,7 @@ class ClaimBudget:
             self._limit = min(max(self._min_limit, int(pace * BUFFER_S)), MAX_CLAIMED)
             self._round = int(pace * ROUND_S)
             self._completed, self._sampled_at = 0, time.monotonic()
-        self.release(mailing_id, 1)
+        self._release(mailing_id, 1)
 
     def add_unrecorded(self) -> None:
         self._unrecorded += 1
@@ -74,6 +73,12 @@ class ClaimBudget:
     def remove_unrecorded(self, count: int) -> None:
         """Count results as recorded, or as given up."""
         self._unrecorded -= count
+        self._schedule_grants()
+
+    def _release(self, mailing_id: int, count: int) -> None:
+        self._held[mailing_id] -= count
+        if not self._held[mailing_id]:
+            del self._held[mailing_id]
         self._schedule_grants()
 
     def _schedule_grants(self) -> None:
@@ -90,7 +95,6 @@ class ClaimBudget:
             if not count:
                 return
             self._held[first] += count
-            self._record_turn(first)
             self._waiting.pop(first).granted.set_result(count)
 
     def _grantable(self, mailing_id: int) -> int:

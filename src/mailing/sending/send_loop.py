@@ -105,7 +105,7 @@ class SendLoop:
                 self._failure = error
                 return True
             finally:
-                budget.release(mailing_id, room - (len(batch.messages) if batch else 0))
+                budget.end_claim(mailing_id, acquired=room, claimed=len(batch.messages) if batch else 0)
             if batch is None:
                 self._note_next_due(self._claimer.next_due)
                 return False
