@@ -46,7 +46,7 @@ from mailing.web.host_names import hosts_of
 from mailing.web.idempotency import provide_session, replay_or_begin
 from mailing.web.methods import AllMethods
 from mailing.web.openapi import landing, openapi_config
-from mailing.web.parameters import exact_int, known_parameters_only, provide_caller
+from mailing.web.parameters import Body, exact_int, known_parameters_only, provide_caller
 from mailing.web.problems import EXCEPTION_HANDLERS
 from mailing.web.request_log import RequestLog
 from mailing.web.responses import StructResponse
@@ -88,6 +88,8 @@ def build_app() -> Litestar:
             GatewayController,
         ],
         before_request=authorize,
+        dto=Body,
+        return_dto=None,
         response_class=StructResponse,
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],

@@ -29,7 +29,7 @@ async def get_sample(sample_id: FromPath[int]) -> Sample:
     return Sample(str(sample_id))
 
 
-@post("/sample", tags=["samples"], operation_id="forgetful-sample", dto=Body[Sample], return_dto=None)
+@post("/sample", tags=["samples"], operation_id="forgetful-sample", dto=Body, return_dto=None)
 async def forgetful(data: JSONBody[Sample]) -> Sample:
     return data
 

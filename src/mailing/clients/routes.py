@@ -24,7 +24,7 @@ from mailing.reasons.refusals import MAX_TAG_LENGTH, PHONE_RULE, TAG_RULE
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ReleaseLimits, limited
 from mailing.web.idempotency import Idempotency, post
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
-from mailing.web.parameters import Body, Caller, Id, Session, documented
+from mailing.web.parameters import Caller, Id, Session, documented
 from mailing.web.problems import RETRY_ADVICE
 from mailing.web.state import AnyRequest, ApiRequest, AppState, state_of
 
@@ -97,8 +97,6 @@ def _normalised(field: str, value: str | None, rewrite: Callable[[object], objec
 
 @post(
     summary="Create a client",
-    dto=Body[ClientIn],
-    return_dto=None,
     responses=documented(409),
     response_headers=[ResponseHeader("Location", documentation_only=True, description="The new client's address")],
 )
@@ -120,7 +118,7 @@ async def read_client(request: ApiRequest, client_id: FromPath[Id]) -> ClientOut
     return await repository.read_client(state_of(request).reads, client_id)
 
 
-@put("/{client_id:int}", summary="Replace a client", dto=Body[ClientIn], return_dto=None, responses=documented(409))
+@put("/{client_id:int}", summary="Replace a client", responses=documented(409))
 async def replace_client(
     session: Session, state: AppState, client_id: FromPath[Id], data: JSONBody[ClientIn], caller: Caller
 ) -> ClientOut:
@@ -134,7 +132,7 @@ async def replace_client(
         return await ClientRepository(session).replace(client_id, data, by=caller)
 
 
-@patch("/{client_id:int}", summary="Change a client", dto=Body[ClientPatch], return_dto=None, responses=documented(409))
+@patch("/{client_id:int}", summary="Change a client", responses=documented(409))
 async def change_client(
     session: Session, state: AppState, client_id: FromPath[Id], data: JSONBody[ClientPatch], caller: Caller
 ) -> ClientOut:

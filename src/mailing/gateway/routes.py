@@ -7,20 +7,19 @@ from mailing.gateway import actions
 from mailing.gateway.repository import read
 from mailing.gateway.schemas import GatewayOut, GatewayPatch
 from mailing.web.idempotency import post
-from mailing.web.parameters import Body, Caller, Session
+from mailing.web.parameters import Caller, Session
 
 
 class GatewayController(Controller):
     path = "/gateway"
     tags = ["gateway"]  # noqa: RUF012 - Litestar's way to declare it
-    return_dto = None
 
     @get("/", summary="Read the gateway's state")
     async def read_gateway(self, session: Session) -> GatewayOut:
         """Read the state that all workers share: circuit breaker, pauses, rate limit, an operator's stop."""
         return GatewayOut.of(await read(session))
 
-    @patch("/", dto=Body[GatewayPatch], summary="Change the rate limit")
+    @patch("/", summary="Change the rate limit")
     async def change_gateway(self, session: Session, caller: Caller, data: JSONBody[GatewayPatch]) -> GatewayOut:
         """Every worker keeps the new rate within a second, and after a restart. It holds until it is changed again, by
         this route or by another value of MAILING_GATEWAY_RATE. No second holds more calls than the rate.

@@ -14,7 +14,7 @@ from mailing.mailings.states import MAX_REVISION
 from mailing.messages.queries import get_message
 from mailing.messages.schemas import MessageDetail, Resolution
 from mailing.web.idempotency import post
-from mailing.web.parameters import MAX_ID, Body, Caller, Id, Session, documented
+from mailing.web.parameters import MAX_ID, Caller, Id, Session, documented
 
 ReadRevision = Annotated[
     int | None,
@@ -35,8 +35,6 @@ post_action = partial(post, status_code=200, responses=documented(409))
 
 @post(
     "/mailings/preview",
-    dto=Body[MailingIn],
-    return_dto=None,
     summary="See what a mailing would do",
     status_code=200,
     responses=documented(404, 409),
@@ -55,7 +53,6 @@ async def preview_mailing(session: Session, data: JSONBody[MailingIn], mailing_i
 class ActionController(Controller):
     path = "/mailings/{mailing_id:int}"
     tags = ["mailings"]  # noqa: RUF012 - Litestar's way to declare it
-    return_dto = None
 
     @post_action("/release", summary="Release a draft")
     async def release_mailing(
@@ -105,7 +102,6 @@ class ActionController(Controller):
 
     @post(
         "/test",
-        dto=Body[TestIn],
         summary="Send a mailing's text to one phone",
         responses=documented(409),
         response_headers=[ResponseHeader("Location", documentation_only=True, description="The message's address")],
@@ -126,13 +122,7 @@ class ActionController(Controller):
         )
 
 
-@post_action(
-    "/messages/{message_id:int}/resolve",
-    dto=Body[Resolution],
-    return_dto=None,
-    summary="Say what became of an unknown message",
-    tags=["messages"],
-)
+@post_action("/messages/{message_id:int}/resolve", summary="Say what became of an unknown message", tags=["messages"])
 async def resolve_message(
     session: Session, message_id: Id, data: JSONBody[Resolution], caller: Caller
 ) -> MessageDetail:
@@ -148,8 +138,6 @@ async def resolve_message(
 
 @post_action(
     "/mailings/{mailing_id:int}/resolve-unknown",
-    dto=Body[Resolution],
-    return_dto=None,
     summary="Say what became of a mailing's unknown messages",
     tags=["mailings"],
 )

@@ -13,7 +13,7 @@ from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch
 from mailing.mailings.states import MailingStatus
 from mailing.web.idempotency import post
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
-from mailing.web.parameters import Body, Caller, Id, Session, documented
+from mailing.web.parameters import Caller, Id, Session, documented
 from mailing.web.validation import given_fields
 
 StatusFilter = Annotated[
@@ -25,7 +25,6 @@ StatusFilter = Annotated[
 class MailingController(Controller):
     path = "/mailings"
     tags = ["mailings"]  # noqa: RUF012 - Litestar's way to declare it
-    return_dto = None
 
     @get("/", summary="List mailings")
     async def list_mailings(
@@ -37,7 +36,6 @@ class MailingController(Controller):
 
     @post(
         "/",
-        dto=Body[MailingIn],
         summary="Create a mailing",
         response_headers=[ResponseHeader("Location", documentation_only=True, description="The new mailing's address")],
     )
@@ -54,14 +52,14 @@ class MailingController(Controller):
     async def read_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         return MailingOut.of(await MailingRepository(session=session).get_visible(mailing_id))
 
-    @put("/{mailing_id:int}", dto=Body[MailingIn], summary="Replace a mailing", responses=documented(409))
+    @put("/{mailing_id:int}", summary="Replace a mailing", responses=documented(409))
     async def replace_mailing(
         self, session: Session, mailing_id: Id, data: JSONBody[MailingIn], caller: Caller
     ) -> MailingOut:
         """Replace every field, as PATCH with all of them: a field that is left out takes its default."""
         return await editing.edit(session, mailing_id, asdict(data), by=caller)
 
-    @patch("/{mailing_id:int}", dto=Body[MailingPatch], summary="Change a mailing", responses=documented(409))
+    @patch("/{mailing_id:int}", summary="Change a mailing", responses=documented(409))
     async def change_mailing(
         self, session: Session, mailing_id: Id, data: JSONBody[MailingPatch], caller: Caller
     ) -> MailingOut:

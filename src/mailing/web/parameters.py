@@ -1,14 +1,13 @@
 """Types of path and query parameters, dependencies of handlers, and documented errors."""
 
-from collections.abc import Generator
 from functools import lru_cache
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.constants import RESERVED_KWARGS
 from litestar.di import NamedDependency
-from litestar.dto import AbstractDTO, DTOFieldDefinition
+from litestar.dto import AbstractDTO
 from litestar.dto._backend import DTOBackend
 from litestar.enums import ParamType
 from litestar.handlers import BaseRouteHandler
@@ -24,8 +23,6 @@ from mailing.errors import FieldError
 from mailing.web.problems import PROBLEM_JSON, TITLES, Problem, refused_value
 from mailing.web.state import AnyConnection, AnyRequest
 from mailing.web.validation import MAX_UNKNOWN_FIELDS, parse
-
-S = TypeVar("S", bound=Struct)
 
 REPLACEMENT = b"%EF%BF%BD"  # U+FFFD, as a caller encodes it; otherwise it stands for bytes that are not UTF-8
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
@@ -50,8 +47,8 @@ async def provide_caller(request: AnyRequest) -> str:
     return str(request.user)
 
 
-class Body(AbstractDTO[S], Generic[S]):
-    """`dto=Body[ClientIn]` reads the body by `validation.parse`; the documentation shows the struct as it is."""
+class Body(AbstractDTO[Any]):
+    """Reads the body of a handler's `data` by `validation.parse`; the documentation shows the struct as it is."""
 
     @classmethod
     def create_for_field_definition(
@@ -69,18 +66,9 @@ class Body(AbstractDTO[S], Generic[S]):
         del handler_id
         return schema_creator.for_field_definition(field_definition)
 
-    @classmethod
-    def generate_field_definitions(cls, model_type: type[Any]) -> Generator[DTOFieldDefinition, None, None]:
-        del model_type
-        yield from ()
-
-    @classmethod
-    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
-        del field_definition
-        return False
-
-    def decode_bytes(self, value: bytes) -> S:
-        return parse(value, self.model_type)
+    def decode_bytes(self, value: bytes) -> Struct:
+        kind: type[Struct] = self.asgi_connection.route_handler.parsed_data_field.annotation
+        return parse(value, kind)
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
