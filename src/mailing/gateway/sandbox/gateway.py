@@ -119,7 +119,7 @@ class SandboxGateway:
         return await self._answer(what, request, latency_s, order=order)
 
     async def _report(self, order: Order, nth: int) -> None:
-        to = order.receipt_url or self.behaviour.receipts_to or None
+        to = order.receipt_url or self.behaviour.receipts_to
         order = replace(order, receipt_url=to, secret=self.behaviour.receipts_secret)
         if not order.receipt_url and not self.behaviour.reply:
             return

@@ -49,7 +49,7 @@ class Reporter:
             await self._session.close()
 
     def _receipts(self, order: Order, plan: ReceiptPlan) -> list[Report]:
-        if plan.receipt_lost:
+        if plan.receipt_lost or not order.receipt_url:
             return []
         end: State = "undelivered" if plan.receipt_undelivered else "delivered"
         states: list[State] = [end, "accepted"] if plan.receipt_reversed else [end]

@@ -28,7 +28,7 @@ class Order(msgspec.Struct, frozen=True):
     phone: int
     text: str
     reference: str = ""
-    receipt_url: str | None = None
+    receipt_url: str = ""
     secret: str = ""
 
 
@@ -80,7 +80,7 @@ def phone_of(phone: str) -> int | None:
     return int(number) if re.fullmatch(r"7[0-9]{10}", number, re.ASCII) else None
 
 
-def id_in(url: str | None) -> int:
+def id_in(url: str) -> int:
     """Return the message's id in the address for its receipts: these providers know no other. 0 without an address."""
-    found = re.search(r"/receipts/([0-9]{1,19})\.", url or "")
+    found = re.search(r"/receipts/([0-9]{1,19})\.", url)
     return int(found[1]) if found else 0

@@ -37,7 +37,7 @@ class InfobipDialect(Dialect):
             reference = str(destination["messageId"])
         except (KeyError, IndexError, TypeError):
             return "bad request"
-        url = message.get("webhooks", {}).get("delivery", {}).get("url")
+        url = message.get("webhooks", {}).get("delivery", {}).get("url", "")
         message_id = message_of(reference)
         return "bad request" if phone is None or message_id is None else Order(message_id, phone, text, reference, url)
 
@@ -48,9 +48,7 @@ class InfobipDialect(Dialect):
         status = HTTP[what]
         return Reply(status, json.dumps({"errorCode": f"E{status}", "description": problem}).encode())
 
-    def report(self, order: Order, state: State) -> Report | None:
-        if not order.receipt_url:
-            return None
+    def report(self, order: Order, state: State) -> Report:
         status = _status(*_STATES[state])
         result = {"messageId": order.reference, "to": str(order.phone), "status": status}
         return Report("POST", order.receipt_url, json.dumps({"results": [result]}).encode(), JSON)

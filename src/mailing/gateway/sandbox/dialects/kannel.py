@@ -28,17 +28,17 @@ class KannelDialect(Dialect):
         phone = phone_of(call.headers.get("X-Kannel-To", ""))
         if phone is None:
             return "Missing receiver(s) number(s), rejected"
-        url = call.headers.get("X-Kannel-DLR-Url")
+        url = call.headers.get("X-Kannel-DLR-Url", "")
         return Order(id_in(url), phone, call.body.decode("utf-8", "replace"), receipt_url=url)
 
     def answer(self, what: str, order: Order | None, problem: str = "") -> Reply:  # noqa: ARG002 - it answers no id
         status, words = _ANSWERS[what]
         return Reply(status, (problem or words).encode(), TEXT)
 
-    def report(self, order: Order, state: State) -> Report | None:
+    def report(self, order: Order, state: State) -> Report:
         bit = {"accepted": 8, "undelivered": 2, "delivered": 1}[state]
-        url = (order.receipt_url or "").replace("%d", str(bit)).replace("%A", "NACK%2F8" if bit == 2 else "")
-        return Report("GET", url.replace("%%", "%")) if url else None
+        url = order.receipt_url.replace("%d", str(bit)).replace("%A", "NACK%2F8" if bit == 2 else "")
+        return Report("GET", url.replace("%%", "%"))
 
     def incoming(self, url: str, *, phone: int, text: str) -> Report:
         return Report("GET", f"{url}?{urlencode({'from': f'+{phone}', 'text': text})}")

@@ -25,7 +25,7 @@ class TwilioDialect(Dialect):
 
     def read(self, call: Received) -> Order | str:
         fields = form(call.body)
-        phone, url = phone_of(fields.get("To", "")), fields.get("StatusCallback")
+        phone, url = phone_of(fields.get("To", "")), fields.get("StatusCallback", "")
         return "bad request" if phone is None else Order(id_in(url), phone, fields.get("Body", ""), receipt_url=url)
 
     def answer(self, what: str, order: Order | None, problem: str = "") -> Reply:
@@ -34,9 +34,7 @@ class TwilioDialect(Dialect):
         status, code = _ANSWERS[what]
         return Reply(status, json.dumps({"code": code, "message": problem, "status": status}).encode())
 
-    def report(self, order: Order, state: State) -> Report | None:
-        if not order.receipt_url:
-            return None
+    def report(self, order: Order, state: State) -> Report:
         word = {"accepted": "sent", "undelivered": "undelivered", "delivered": "delivered"}[state]
         fields = {"MessageSid": _sid(order), "MessageStatus": word}
         fields |= {"ErrorCode": "30003"} if state == "undelivered" else {}
