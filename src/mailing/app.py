@@ -126,7 +126,7 @@ def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     state.receipts_expected = receipts_expected(settings)
     state.receipt_handler = None
     hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
-    count = state.metrics.requests.count
+    count = state.metrics.count_request
     pages = RequestLog(hosts, count=count)
     app.asgi_handler = ProviderRequests(pages, handler=lambda: state.receipt_handler, count=count)
     return app

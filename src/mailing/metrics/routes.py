@@ -29,8 +29,11 @@ READ_TIMEOUT_S: Final = 3.0
 BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
-class RequestMetrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
+class ProcessMetrics:
+    """The metrics of this process: its requests, memory and processor time."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry(auto_describe=True)
         self._total = Counter(
             "mailing_http_requests", "Requests answered", ["method", "route", "status"], registry=registry
         )
@@ -38,8 +41,9 @@ class RequestMetrics:
             "mailing_http_request_seconds", "How long answers took", ["route"], buckets=BOUNDS_S, registry=registry
         )
         self._of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # looking labels up is half of the work
+        ProcessCollector(registry=registry)
 
-    def count(self, scope: HTTPScope, status: int, seconds: float) -> None:
+    def count_request(self, scope: HTTPScope, status: int, seconds: float) -> None:
         """Count a request by its route's template: the number of paths and methods that clients send is unlimited."""
         route: str = scope.get("path_template") or "unknown"
         method = str(scope.get("method")) if route != "unknown" else "any"
@@ -49,13 +53,6 @@ class RequestMetrics:
         total, histogram = self._of[key]
         total.inc()
         histogram.observe(seconds)
-
-
-class ProcessMetrics:
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry(auto_describe=True)
-        self.requests = RequestMetrics(self.registry)
-        ProcessCollector(registry=self.registry)
 
 
 async def _read(sessions: Sessions, *, with_receipts: bool) -> list[Metric] | None:
