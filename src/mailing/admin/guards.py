@@ -31,16 +31,12 @@ class SignInRequired(Exception):
 
 @dataclass(frozen=True)
 class RoleGuard:
-    """A Litestar guard, which also acquires the route's concurrency limit. `role` is None for public pages.
-
-    `passive`: the request comes from the page itself, not from its user, so it does not keep the session alive.
-    """
+    """A Litestar guard, which also acquires the route's concurrency limit. `role` is None for public pages."""
 
     role: Role | None
-    passive: bool = False
 
     async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
-        connection.scope["user"] = user = await _user(connection, used=not self.passive)
+        connection.scope["user"] = user = await _user(connection)
         if self.role is None:
             return
         if user is None:
@@ -53,17 +49,22 @@ class RoleGuard:
 # The guards of a route: each names one of these.
 PUBLIC = [RoleGuard(None)]
 VIEWER = [RoleGuard(Role.VIEWER)]
-POLLING_VIEWER = [RoleGuard(Role.VIEWER, passive=True)]
 EDITOR = [RoleGuard(Role.EDITOR)]
 SENDER = [RoleGuard(Role.SENDER)]
 ADMIN = [RoleGuard(Role.ADMIN)]
 
 
-async def _user(connection: AnyConnection, *, used: bool) -> User | None:
+async def _user(connection: AnyConnection) -> User | None:
+    """Return the user of the session. A poll does not keep it alive."""
     token = connection.cookies.get(cookie_name(connection))
     if not token:
         return None
-    return await in_transaction(state_of(connection).sessions, user_of, token, used=used)
+    return await in_transaction(state_of(connection).sessions, user_of, token, used=not is_poll(connection))
+
+
+def is_poll(connection: AnyConnection) -> bool:
+    """Whether an open page itself asks for its part that refreshes, not its user for the page."""
+    return connection.url.path.endswith("/live")
 
 
 def cookie_name(connection: AnyConnection) -> str:

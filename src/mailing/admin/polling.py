@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from mailing.access.roles import Role
 from mailing.access.sessions import User
+from mailing.admin.guards import is_poll
 from mailing.admin.pages import page, render
 from mailing.admin.viewer import Viewer, viewer_of
 from mailing.database.engine import Sessions
@@ -38,23 +39,29 @@ async def shared(request: AnyRequest, key: object, reader: Callable[[Sessions], 
 
     A page that is opened, as after a form, shows what the form has changed.
     """
-    state, is_poll = state_of(request), request.url.path.endswith("/live")
+    state, polled = state_of(request), is_poll(request)
     reading = partial(reader, state.sessions)
-    return await state.single_flight.read((key, is_poll), reading, cache_s=CACHE_S if is_poll else 0)
+    return await state.single_flight.read((key, polled), reading, cache_s=CACHE_S if polled else 0)
 
 
-def full_page(request: AnyRequest, template: str, part: Part, **values: Any) -> Response[str]:  # noqa: ANN401 - as `page` takes them
-    """`template` includes `polling_part.html` where `part` goes. It gets the values of `part` as well."""
+def answer(request: AnyRequest, template: str, part: Part, **values: Any) -> Response[str]:  # noqa: ANN401 - as `page` takes them
+    """Answer with the page, and a poll with `part` alone, if it has changed.
+
+    `template` includes `polling_part.html` where `part` goes. It gets the values of `part` as well.
+    """
     content = _content(request, part)
-    return page(request, template, **_part_values(request, part, content), **part.values, **values)
-
-
-def fragment(request: AnyRequest, part: Part) -> Response[str]:
-    """Answer a poll, whose address ends in `/live`."""
-    content = _content(request, part)
-    if request.query_params.get("seen") == _version(content):
+    version = hashlib.sha256(content.encode()).hexdigest()[:16]
+    shown: dict[str, Any] = {
+        "part": Markup(content),  # noqa: S704 - rendered here, with autoescape
+        "version": version,
+        "part_path": f"{request.url.path.removesuffix('/live').rstrip('/')}/live",
+        "interval_s": part.interval_s,
+    }
+    if not is_poll(request):
+        return page(request, template, **shown, **part.values, **values)
+    if request.query_params.get("seen") == version:
         return Response("", status_code=NO_CONTENT)
-    return page(request, "polling_part.html", **_part_values(request, part, content))
+    return page(request, "polling_part.html", **shown)
 
 
 def _content(request: AnyRequest, part: Part) -> str:
@@ -68,17 +75,3 @@ def _without_identity(viewer: Viewer) -> Viewer:
     """Leave language, time zone and role only: a rendering is shared between users."""
     role = viewer.user.role if viewer.user else Role.VIEWER
     return replace(viewer, user=User(0, "", role), path="")
-
-
-def _part_values(request: AnyRequest, part: Part, content: str) -> dict[str, Any]:
-    path = request.url.path.removesuffix("/live").rstrip("/")
-    return {
-        "part": Markup(content),  # noqa: S704 - rendered here, with autoescape
-        "version": _version(content),
-        "part_path": f"{path}/live",
-        "interval_s": part.interval_s,
-    }
-
-
-def _version(content: str) -> str:
-    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -14,9 +14,9 @@ from mailing.admin.form_keys import FormKeys, replay_or_begin
 from mailing.admin.forms import MAX_FORM_BYTES
 from mailing.admin.gateway.routes import gateway
 from mailing.admin.guards import PUBLIC, SignInRequired, same_origin
-from mailing.admin.home.routes import home, home_fragment
+from mailing.admin.home.routes import home
 from mailing.admin.mailings.actions import ActionPages
-from mailing.admin.mailings.detail import mailing_fragment, mailing_page
+from mailing.admin.mailings.detail import mailing_page
 from mailing.admin.mailings.releasing import ReleasePages
 from mailing.admin.mailings.routes import MailingPages
 from mailing.admin.messages.routes import messages
@@ -33,10 +33,8 @@ from mailing.web.problems import EXCEPTION_HANDLERS
 
 PAGES: list[ControllerRouterHandler] = [
     home,
-    home_fragment,
     MailingPages,
     mailing_page,
-    mailing_fragment,
     ActionPages,
     ReleasePages,
     *messages,

@@ -6,7 +6,7 @@ from litestar import Response, get
 from mailing.admin import polling
 from mailing.admin.charts import columns, segments
 from mailing.admin.forms import form, post_form
-from mailing.admin.guards import POLLING_VIEWER, SENDER, VIEWER
+from mailing.admin.guards import SENDER, VIEWER
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.database.engine import Sessions, transaction
@@ -25,15 +25,9 @@ INTERVAL_S = 2
 PATH = "/admin/gateway"
 
 
-@get("/gateway", guards=VIEWER)
+@get(["/gateway", "/gateway/live"], guards=VIEWER)
 async def gateway_page(request: AnyRequest) -> Response[str]:
-    status = await polling.shared(request, "gateway", _read_status)
-    return _full_page(request, status, rate=f"{status.values['state'].rate:g}")
-
-
-@get("/gateway/live", guards=POLLING_VIEWER)
-async def gateway_fragment(request: AnyRequest) -> Response[str]:
-    return polling.fragment(request, await polling.shared(request, "gateway", _read_status))
+    return await _page(request)
 
 
 @post_form("/gateway/rate", guards=SENDER)
@@ -42,8 +36,7 @@ async def change_rate(request: AnyRequest, session: Session, viewer: CurrentView
     rate = _rate(given)
     if rate is None:
         wrong = viewer.gettext("Enter a number from 0 to 100000; 0 means no limit.")
-        status = await polling.shared(request, "gateway", _read_status)
-        return _full_page(request, status, rate=given, errors={"rate": wrong})
+        return await _page(request, rate=given, errors={"rate": wrong})
     await actions.change_rate(session, rate, by=caller)
     return redirect(PATH, notice=viewer.gettext("The rate limit was changed. Workers apply it within a second."))
 
@@ -94,11 +87,10 @@ async def _read_status(sessions: Sessions) -> polling.Part:
     return polling.Part("gateway/status.html", values, INTERVAL_S)
 
 
-def _full_page(
-    request: AnyRequest, status: polling.Part, *, rate: str, errors: dict[str, str] | None = None
-) -> Response[str]:
-    values = promises(state_of(request).settings)
-    return polling.full_page(request, "gateway/page.html", status, errors=errors, rate=rate, **values)
+async def _page(request: AnyRequest, *, rate: str | None = None, errors: dict[str, str] | None = None) -> Response[str]:
+    status, values = await polling.shared(request, "gateway", _read_status), promises(state_of(request).settings)
+    rate = f"{status.values['state'].rate:g}" if rate is None else rate
+    return polling.answer(request, "gateway/page.html", status, errors=errors, rate=rate, **values)
 
 
 def promises(settings: Settings) -> dict[str, Any]:
@@ -111,4 +103,4 @@ def promises(settings: Settings) -> dict[str, Any]:
     }
 
 
-gateway = [gateway_page, gateway_fragment, change_rate, confirm_stop, stop, start, probe]
+gateway = [gateway_page, change_rate, confirm_stop, stop, start, probe]

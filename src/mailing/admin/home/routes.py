@@ -3,7 +3,7 @@ from functools import partial
 from litestar import Response, get
 
 from mailing.admin import polling
-from mailing.admin.guards import POLLING_VIEWER, VIEWER
+from mailing.admin.guards import VIEWER
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.repository import read
 from mailing.job_queue.inspection import job_counts, live_workers
@@ -16,18 +16,10 @@ from mailing.web.state import AnyRequest, state_of
 INTERVAL_S = 3
 
 
-@get("/", guards=VIEWER)
+@get(["/", "/live"], guards=VIEWER)
 async def home(request: AnyRequest) -> Response[str]:
-    return polling.full_page(request, "home/page.html", await _overview(request))
-
-
-@get("/live", guards=POLLING_VIEWER)
-async def home_fragment(request: AnyRequest) -> Response[str]:
-    return polling.fragment(request, await _overview(request))
-
-
-async def _overview(request: AnyRequest) -> polling.Part:
-    return await polling.shared(request, "home", partial(_read_overview, state_of(request).settings))
+    overview = await polling.shared(request, "home", partial(_read_overview, state_of(request).settings))
+    return polling.answer(request, "home/page.html", overview)
 
 
 async def _read_overview(settings: Settings, sessions: Sessions) -> polling.Part:

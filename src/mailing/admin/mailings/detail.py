@@ -7,7 +7,7 @@ from litestar import Response, get
 
 from mailing.admin import polling
 from mailing.admin.charts import columns, segments
-from mailing.admin.guards import POLLING_VIEWER, VIEWER
+from mailing.admin.guards import VIEWER
 from mailing.database.engine import Sessions, transaction
 from mailing.events.history import latest_events
 from mailing.mailings.orm_repository import MailingRepository
@@ -29,19 +29,11 @@ DELIVERY = ("delivered", "awaited", "undelivered")  # in the place of sent, if t
 RECEIPTS_INTERVAL_S = 10
 
 
-@get("/mailings/{mailing_id:int}", guards=VIEWER)
+@get(["/mailings/{mailing_id:int}", "/mailings/{mailing_id:int}/live"], guards=VIEWER)
 async def mailing_page(request: AnyRequest, mailing_id: Id) -> Response[str]:
-    return polling.full_page(request, "mailings/detail.html", await _progress(request, mailing_id))
-
-
-@get("/mailings/{mailing_id:int}/live", guards=POLLING_VIEWER)
-async def mailing_fragment(request: AnyRequest, mailing_id: Id) -> Response[str]:
-    return polling.fragment(request, await _progress(request, mailing_id))
-
-
-async def _progress(request: AnyRequest, mailing_id: int) -> polling.Part:
     reader = partial(_read_progress, mailing_id, receipts=state_of(request).receipts_expected)
-    return await polling.shared(request, ("mailing", mailing_id), reader)
+    progress = await polling.shared(request, ("mailing", mailing_id), reader)
+    return polling.answer(request, "mailings/detail.html", progress)
 
 
 async def _read_progress(mailing_id: int, sessions: Sessions, *, receipts: bool) -> polling.Part:
