@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import asyncpg
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
@@ -11,11 +10,9 @@ from litestar.types import ASGIApp, HTTPScope
 from litestar.types.composite_types import ExceptionHandlersMap
 from litestar.typing import FieldDefinition
 from msgspec import Struct
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from mailing import errors
-from mailing.database.errors import READ_ONLY, is_transient, lacks_space, sqlstate
+from mailing.database.errors import DATABASE_ERRORS, READ_ONLY, is_transient, lacks_space, sqlstate
 from mailing.errors import FieldError
 from mailing.observability import failures, log
 from mailing.web.methods import allowed
@@ -156,12 +153,7 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ValidationException: _invalid_parameters,
     HTTPException: _http,
     RequestEntityTooLarge: _too_large,
-    PoolTimeout: _database,
-    DBAPIError: _database,
-    asyncpg.PostgresError: _database,  # from the driver itself: when connecting, and in `engine.raw_connection`
-    asyncpg.InterfaceError: _database,
-    asyncpg.InternalClientError: _database,
-    OSError: _database,
+    **dict.fromkeys(DATABASE_ERRORS, _database),
     ExceptionGroup: _at_commit,
     Exception: _unexpected,
 }
