@@ -206,6 +206,7 @@ def test_no_word_of_a_header_is_repeated_because_it_may_be_a_phone() -> None:
         (b"7,9,a\x01b,here", ["phone", "operator_code", "tag", "timezone"]),
         *((row, ["row"]) for row in (b"79161234567,916,vip", b"79161234567,916,vip,UTC,more", b"79161234567")),
         *((b"79161234567,916," + tag + b",UTC", ["row"]) for tag in (b"\x98\xfe", b"\xed\xa0\x80", b'"vip"x')),
+        (b'79161234567,916,9"11,"UTC', ["row"]),
     ],
 )
 def test_a_bad_row_is_left_out_and_each_bad_field_is_named(row: bytes, fields: list[str]) -> None:
@@ -223,7 +224,7 @@ def test_a_quote_that_never_closes_costs_its_own_line_alone() -> None:
 
 
 def test_a_quote_that_closes_on_a_later_line_makes_one_bad_row_of_them() -> None:
-    rows, reading = read(HEADER + b'79161234560,916,"vip\n\nand\nmore",UTC\n' + GOOD)
+    rows, reading = read(HEADER + b'79161234560,916,"vip\n\nand ""so""\nmore",UTC\n' + GOOD)
     assert [row[0] for row in rows] == [6]
     assert [(error.line, error.field) for error in reading.rejected_fields] == [(2, "tag")]
     assert reading.rejected == 1
