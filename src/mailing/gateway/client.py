@@ -1,11 +1,12 @@
 """One call to the gateway.
 
 The type of an exception does not tell what became of a call. Whether the request was handed to the socket
-(`_Request._written`) does: before that nothing can have been accepted; after it only a complete answer counts.
+(`_Request.written`) does: before that nothing can have been accepted; after it only a complete answer counts.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Self
@@ -156,42 +157,35 @@ class GatewayClient:
         return transport.post(self._provider.encode(outgoing))
 
 
+@dataclass(slots=True)
 class _Request:
     """One request, and how far it has come."""
 
-    def __init__(
-        self,
-        provider: Provider,
-        message_id: int,
-        payload: Callable[[float], bytes],
-        deadline: Deadline,
-        before_send: BeforeSend,
-    ) -> None:
-        self.missing = ReasonCode.no_free_connection
-        self._provider = provider
-        self._message_id = message_id
-        self._payload = payload
-        self._before_send = before_send
-        self._deadline = deadline
-        self._written = False
-        self._status: int | None = None
+    provider: Provider
+    message_id: int
+    payload: Callable[[float], bytes]
+    deadline: Deadline
+    before_send: BeforeSend
+    missing: ReasonCode = ReasonCode.no_free_connection
+    written: bool = False
+    status: int | None = None
 
     async def perform(self, exchange: Exchange) -> Answer | None:
-        permitted = self._before_send()
+        permitted = self.before_send()
         if not isinstance(permitted, bool):
-            permitted = await self._deadline.suspend_for(permitted)
-        if not permitted or self._deadline.message_end_in_s <= 0:  # a frozen process wakes up here before its timers do
+            permitted = await self.deadline.suspend_for(permitted)
+        if not permitted or self.deadline.message_end_in_s <= 0:  # a frozen process wakes up here before its timers do
             return None
-        if self._deadline.remaining_s <= 0:
+        if self.deadline.remaining_s <= 0:
             raise NotWrittenError(ReasonCode.no_time_left)
-        payload = self._payload(self._deadline.message_end_in_s)
+        payload = self.payload(self.deadline.message_end_in_s)
         exchange.check()
         failpoints.hit("call.connected")
-        self._written, self.missing = True, ReasonCode.no_answer
+        self.written, self.missing = True, ReasonCode.no_answer
         exchange.write(payload)
         failpoints.hit("call.written")
         head = await exchange.head()
-        self._status, self.missing = head.code, ReasonCode.no_complete_answer
+        self.status, self.missing = head.code, ReasonCode.no_complete_answer
         failpoints.hit("call.head_read")
         body = await exchange.body(MAX_BODY_BYTES)
         if body is None:
@@ -199,11 +193,11 @@ class _Request:
         failpoints.hit("call.answered")
         retry_after = head.headers.get("retry-after") if head.code in (429, 503) else None
         response = Response(head.code, body, retry_after, datetime.now(UTC))
-        return self._provider.classify(response, self._message_id)
+        return self.provider.classify(response, self.message_id)
 
     def failed(self, reason: Reason) -> Answer:
-        outcome = Outcome.ambiguous if self._written else Outcome.not_sent
-        return Answer(outcome, self._status, reason=reason.code, facts=reason.params)
+        outcome = Outcome.ambiguous if self.written else Outcome.not_sent
+        return Answer(outcome, self.status, reason=reason.code, facts=reason.params)
 
 
 def rounded(seconds: float) -> Fact:
