@@ -8,15 +8,12 @@ from msgspec import structs
 
 from mailing.database.clock import DatabaseClock
 from mailing.database.monotonic import ticks
-from mailing.gateway.client import GatewayClient
-from mailing.gateway.flow_control import FlowControl
-from mailing.gateway.providers.probe import Probe
 from mailing.messages.claim import ClaimedMessage, claim
-from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, RetryPolicy, lease_for
-from mailing.sending.context import SendContext
+from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, lease_for
 from mailing.sending.revalidation import Revalidator
-from mailing.settings import MAX_GATEWAY_TIMEOUT_S, Settings
+from mailing.settings import MAX_GATEWAY_TIMEOUT_S
 from support.database import Database
+from support.sending import send_context
 
 
 @dataclass
@@ -50,13 +47,7 @@ async def held(db: Database) -> Held:
 async def hold(db: Database, *, timeout_s: float) -> Held:
     mailing, _ = await db.add_mailing_of(["pending"], first_client=await db.add_client())
     jumping = Jumping()
-    gateway = GatewayClient(Probe(Settings()), base_url="http://127.0.0.1:9/v1", timeout_s=timeout_s, concurrency=1)
-    flow_control = FlowControl(db.sessions, jumping)
-    await flow_control.refresh()
-    policy = RetryPolicy(hold=False, base_s=5, max_s=600)
-    context = SendContext(
-        db.sessions, db.sessions, gateway, flow_control, policy, timeout_s=timeout_s, max_jobs=1, ticks=jumping
-    )
+    context = await send_context(db, timeout_s=timeout_s, ticks=jumping)
     at = jumping()
     (message,) = await db.commit(claim, mailing, 1, lease_s=context.lease_s)
     revalidator = Revalidator(context)

@@ -6,13 +6,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import autocommit
-from mailing.gateway.actions import change_rate, probe
+from mailing.gateway.actions import change_rate, probe, stop
 from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, take_probe
 from mailing.gateway.flow_control import FlowControl, Permit
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.gateway.repository import read
+from mailing.gateway.repository import GatewayState, read
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.sending.revalidation import MAX_CHECK_AGE_S
 from support.answers import Json, json_of
@@ -253,6 +254,30 @@ async def test_what_was_seen_is_not_lost_when_the_report_fails(campaign: Campaig
     await db.run("ALTER TABLE hidden RENAME TO gateway_calls")
     await flow_control.refresh()
     assert (await gateway(campaign))["last_30_s"]["calls"] == 1
+
+
+async def test_an_older_reading_that_is_answered_later_does_not_replace_a_newer_one(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise calls would begin although this worker had read of the stop."""
+    is_read, may_end = asyncio.Event(), asyncio.Event()
+
+    async def delayed(session: AsyncSession) -> GatewayState:
+        state = await read(session)
+        is_read.set()
+        await may_end.wait()
+        return state
+
+    flow_control = FlowControl(db.sessions)
+    monkeypatch.setattr("mailing.gateway.flow_control.read", delayed)
+    older = asyncio.create_task(flow_control.refresh())
+    await is_read.wait()
+    monkeypatch.setattr("mailing.gateway.flow_control.read", read)
+    await db.commit(stop, by="test")
+    await flow_control.refresh()
+    may_end.set()
+    await older
+    assert not flow_control.may_call(probe=False)
 
 
 @pytest.mark.parametrize(

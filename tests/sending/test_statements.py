@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.connections import skip_recent_pings
 from mailing.database.engine import raw_connection, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.claim import ClaimedMessage, claim, next_due, still_allowed
+from mailing.messages.claim import ClaimedMessage, claim, explain_empty, still_allowed
 from mailing.messages.results import Called, CallResult, record
 from mailing.observability.counters import WorkerCounters
 from mailing.sending.recording import PlanVersion, ResultRecorder
@@ -122,7 +122,7 @@ async def _rows_read_by_a_batch(db: Database) -> int:
     of_look, (allowed, _) = await db.commit_counting(still_allowed, [message.id for message in claimed])
     accepted = [_accepted(message) for message in claimed]
     of_record, recorded = await db.commit_counting(record, accepted, mailing_id=1, revision=1)
-    of_next, _ = await db.commit_counting(next_due, 1)
+    of_next, _ = await db.commit_counting(explain_empty, 1)
     assert (len(claimed), len(allowed), recorded.moved) == (BATCH, BATCH, BATCH)
     return of_claim + of_look + of_record + of_next
 

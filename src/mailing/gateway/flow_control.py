@@ -177,8 +177,9 @@ class FlowControl:
             at = self._ticks()
             state = await read(session)
         self._limiter.observe_clock(DatabaseClock(state.now, at, self._ticks))
-        _log_change(self._state, state)
-        self._state, self._read_at = state, at
+        if at > self._read_at:  # a newer reading may have been answered before
+            _log_change(self._state, state)
+            self._state, self._read_at = state, at
 
     async def _admit_probe(self, state: GatewayState, most: int) -> Permit | Blocked:
         if state.breaker_next_probe_at and state.breaker_next_probe_at > self._limiter.now():

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.rows import all_as, rows_affected
+from mailing.database.rows import all_as, one_as, rows_affected
 from mailing.gateway.repository import MAY_CALL
 from mailing.gateway.row import ONLY_ROW
 from mailing.messages.ending import end
@@ -147,13 +147,21 @@ async def still_allowed(
     return {row.id for row in rows}, rows[-1].read if rows else None
 
 
-# Index: message_due.
-_NEXT_DUE = text(f"""
-    SELECT min(due_at) FROM message WHERE mailing_id = :mailing_id AND {PENDING} AND due_at > now()
+class EmptyClaim(msgspec.Struct, frozen=True):
+    """Why a claim found nothing: whether calls were allowed then, and when the next message will be due."""
+
+    may_call: bool
+    next_due: datetime | None
+
+
+# Index: message_due. Messages that are due already are the claim's.
+_EXPLAIN_EMPTY = text(f"""
+    SELECT {MAY_CALL} AND (w.breaker_opened_at IS NULL OR :probe) AS may_call,
+        (SELECT min(due_at) FROM message WHERE mailing_id = :mailing_id AND {PENDING} AND due_at > now()) AS next_due
+    FROM gateway w WHERE w.{ONLY_ROW}
 """)  # noqa: S608 - composed from constants
 
 
-async def next_due(session: AsyncSession, mailing_id: int) -> datetime | None:
-    """Return when the next message will be due. Messages that are due already are the claim's."""
-    due_at: datetime | None = await session.scalar(_NEXT_DUE, {"mailing_id": mailing_id})
-    return due_at
+async def explain_empty(session: AsyncSession, mailing_id: int, *, probe: bool = False) -> EmptyClaim:
+    """Call it in the transaction of the claim, so that both compare with the same time."""
+    return one_as(EmptyClaim, await session.execute(_EXPLAIN_EMPTY, {"mailing_id": mailing_id, "probe": probe}))

@@ -5,6 +5,7 @@ import time
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec.structs import astuple
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,7 +18,7 @@ from mailing.job_queue.enqueue import CONTINUED_PRIORITY, defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import find_mailing, texts
 from mailing.mailings.states import MailingStatus
-from mailing.messages.claim import ClaimedMessage, claim, next_due, postpone_unclaimable, release_with_void_window
+from mailing.messages.claim import ClaimedMessage, claim, explain_empty, postpone_unclaimable, release_with_void_window
 from mailing.observability import tracing
 from mailing.observability.counters import RATE_LIMIT_WAIT_S
 from mailing.observability.log import get
@@ -54,23 +55,32 @@ class Claimer:
         self._hours = LocalHours(mailing)
         self._lane = lane
         self._lane_offered = False  # the next one
-        self._limit = BATCH
+        self._limit = self._asked = BATCH  # of a claim, and what the newest claim asked for
+        self._may_call = True  # at the newest claim, if it was empty
 
     async def claim(self, room: int) -> Batch | None:
         """Claim up to `room` messages. None: nothing is due, or nothing may be sent."""
-        admitted = await self._admit(room)
-        if isinstance(admitted, Blocked):
-            self.blocked = admitted
-            return None
-        with tracing.step("claim") as span:
-            batch = await self._claim(min(room, admitted.count, self._limit), probe=admitted.probe)
-            span.set(messages=len(batch.messages) if batch else 0)
+        while isinstance(admitted := await self._admit(room), Permit):
+            batch = await self._claim_admitted(room, admitted)
+            if batch or self._may_call:
+                return batch
+            await self._context.flow_control.refresh()  # this worker did not know yet what forbids calls
+        self.blocked = admitted
+        return None
+
+    async def _claim_admitted(self, room: int, permit: Permit) -> Batch | None:
+        batch = None
+        self._asked = min(room, permit.count, self._limit)
+        try:
+            with tracing.step("claim") as span:
+                batch = await self._claim(self._asked, probe=permit.probe)
+                span.set(messages=len(batch.messages) if batch else 0)
+        finally:
+            if permit.probe and not batch:
+                await self._context.flow_control.return_probe()
         if batch:
             self._limit = min(2 * self._limit, BATCH)
-            return batch
-        if admitted.probe:
-            await self._context.flow_control.return_probe()
-        return None
+        return batch
 
     async def _admit(self, room: int) -> Permit | Blocked:
         waiting_since = time.monotonic()
@@ -90,7 +100,7 @@ class Claimer:
             full = len(claimed) == count
             claimed = await self._keep_open(session, claimed)
             if not claimed:
-                self.next_due = await next_due(session, self._mailing.id)
+                self._may_call, self.next_due = astuple(await explain_empty(session, self._mailing.id, probe=probe))
             elif full and not probe:
                 await self._offer_next_lane(session)
         self._context.on_claimed((message.id, message.claim_no) for message in claimed)
@@ -125,9 +135,9 @@ class Claimer:
     async def shrink(self, error: DBAPIError) -> None:
         """Claim fewer messages after a row could not be claimed. Once it is alone, postpone it and claim the others."""
         refusal = getattr(cause(error), "constraint_name", None) or sqlstate(error)  # the message would hold the phone
-        logger.error("claim refused", mailing_id=self._mailing.id, messages=self._limit, error=refusal)
-        if self._limit > 1:
-            self._limit = self._limit // 8 or 1
+        logger.error("claim refused", mailing_id=self._mailing.id, messages=self._asked, error=refusal)
+        if self._asked > 1:
+            self._limit = self._asked // 8 or 1
             return
         try:
             await in_transaction(self._context.sessions, postpone_unclaimable, self._mailing.id, error=refusal)

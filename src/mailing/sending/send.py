@@ -6,7 +6,7 @@ Nothing here has to survive a crash: a claim is a lease, and the results of a wo
 from datetime import timedelta
 
 from mailing.database.clock import database_now
-from mailing.database.engine import transaction
+from mailing.database.engine import in_transaction, transaction
 from mailing.mailings.repository import finish, texts
 from mailing.observability.log import get
 from mailing.sending.claiming import Claimer, enqueue_lane, running_mailing
@@ -38,8 +38,9 @@ async def send_mailing(context: SendContext, revalidator: Revalidator, mailing_i
         context.active_mailings.discard(mailing_id)
         woken = mailing_id in context.woken
         context.woken.discard(mailing_id)
-    if loop:
-        loop.has_more |= woken
+    if woken:
+        await in_transaction(context.sessions, enqueue_lane, mailing_id)
+    elif loop:
         await _enqueue_rest(context, mailing_id, lane, loop)
 
 

@@ -144,6 +144,8 @@ class SendLoop:
             if len(self._results) >= BATCH:
                 self._record_now.set()
             self._context.claim_budget.add_unrecorded()
+            if message.probe and isinstance(result.call, NotCalled):
+                await self._context.flow_control.return_probe()
         except Exception as error:  # noqa: BLE001 - raised at the end
             self._failure = error
         finally:
