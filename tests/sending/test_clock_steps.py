@@ -69,9 +69,10 @@ async def test_a_mailing_does_not_wait_the_hour_that_the_databases_clock_went_ba
 
         await calls(20)
         await campaign.db.run(
-            f"""WITH noted AS (UPDATE installation SET clock_at = clock_timestamp() + {HOUR})
+            # locks the two rows in the worker's order
+            f"""WITH noted AS (UPDATE installation SET clock_at = clock_timestamp() + {HOUR} RETURNING true)
             UPDATE gateway SET next_slot_at = next_slot_at + {HOUR},
-            paused_until = clock_timestamp() + {HOUR}, breaker_window_start = clock_timestamp() + {HOUR}"""
+            paused_until = clock_timestamp() + {HOUR}, breaker_window_start = clock_timestamp() + {HOUR} FROM noted"""
         )
         await campaign.db.run(f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
         async with asyncio.timeout(60):
