@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from litestar import Litestar, Response, Router
 from litestar.di import Provide
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.routes.base import parsers_map
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Send
 
 from mailing.access.api_guards import require_key
 from mailing.access.api_keys import KeyCache
@@ -52,7 +52,7 @@ from mailing.web.request_log import RequestLog
 from mailing.web.responses import StructResponse
 from mailing.web.server import BodyTimeout
 from mailing.web.single_flight import SingleFlight
-from mailing.web.state import ApiRequest, state_as
+from mailing.web.state import ApiRequest, HttpApp
 from mailing.web.static_files import static_files
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def build_app() -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = AllMethods(BodyTimeout(HeaderLimits(LowerCaseClients(app.asgi_handler))))
+    app.asgi_handler = cast("ASGIApp", AllMethods(BodyTimeout(HeaderLimits(LowerCaseClients(app.asgi_handler)))))
     return app
 
 
@@ -128,13 +128,14 @@ def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
     count = state.metrics.count_request
     pages = RequestLog(hosts, count=count)
-    app.asgi_handler = ProviderRequests(pages, handler=lambda: state.receipt_handler, count=count)
+    requests = ProviderRequests(pages, handler=lambda: state.receipt_handler, count=count)
+    app.asgi_handler = cast("ASGIApp", requests)
     return app
 
 
 @asynccontextmanager
 async def database(app: Litestar) -> AsyncIterator[None]:
-    state = state_as(ApiState, app)
+    state = cast("ApiState", app.state)
     settings = state.settings
     url = str(settings.database_url)
     reachability = Reachability(url, application="mailing-api", limit_s=API_LIMIT_S)
@@ -181,12 +182,11 @@ def provider_of(settings: Settings) -> "Provider | None":
 class LowerCaseClients:
     """ASGI middleware: accept `/mailing/api/Clients`, the spelling of the specification."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: HttpApp) -> None:
         self.app = app
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        prefix = "/mailing/api/Clients"
-        path = scope.get("path", "")
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        prefix, path = "/mailing/api/Clients", scope.get("path", "")
         if path == prefix or path.startswith(prefix + "/"):
             scope["path"] = prefix.lower() + path.removeprefix(prefix)
             scope["raw_path"] = scope["path"].encode()

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 from litestar import Litestar
-from litestar.types import ASGIApp
 
 from mailing.web.server import Server, server_config
+from mailing.web.state import HttpApp
 from support.processes import until
 
 
@@ -37,7 +37,7 @@ async def break_off(app: Litestar, path: str, begun: bytes, headers: Mapping[str
 
 
 @asynccontextmanager
-async def served(app: ASGIApp, *, lifespan: str = "on", port: int = 0) -> AsyncIterator[str]:
+async def served(app: HttpApp, *, lifespan: str = "on", port: int = 0) -> AsyncIterator[str]:
     """Serve it as the API is served, while the block lasts. Yield its address."""
     server = Server(server_config(app, lifespan=lifespan))
     with socket.socket() as listener:

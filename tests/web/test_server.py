@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 from litestar.enums import ScopeType
@@ -63,7 +64,7 @@ async def serving(app: ASGIApp, path: Path, *, protocol: type[BoundedProtocol] =
 @pytest.fixture
 async def connect(settings: Settings, tmp_path: Path) -> AsyncIterator[Connect]:
     with bound_app(settings) as app:
-        app.asgi_handler = BodyTimeout(app.asgi_handler, grace_s=0.3)
+        app.asgi_handler = cast("ASGIApp", BodyTimeout(app.asgi_handler, grace_s=0.3))
         async with serving(app, tmp_path / "api") as connect:
             yield connect
 

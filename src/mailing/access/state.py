@@ -1,10 +1,10 @@
 """The part of the API process's state that belongs to this package."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mailing.access.api_keys import KeyCache
 from mailing.access.rate_limit import RateLimiter
-from mailing.web.state import AnyConnection, AppState, state_as
+from mailing.web.state import AnyConnection, AppState
 
 if TYPE_CHECKING:
     from mailing.access.oidc import Provider
@@ -19,4 +19,4 @@ class AccessState(AppState):
 
 
 def access_state_of(connection: AnyConnection) -> AccessState:
-    return state_as(AccessState, connection.app)
+    return cast("AccessState", connection.app.state)

@@ -16,7 +16,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from cryptography.fernet import Fernet
@@ -31,7 +31,7 @@ from mailing.admin.kept_forms import KEEPS_FORM, MAX_FIELDS, RESTORED, Fields, b
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.web.idempotency import Keyed, committed_answer
 from mailing.web.idempotency_keys import Stored, find_answer, try_lock
-from mailing.web.state import AnyRequest, AppState, state_as
+from mailing.web.state import AnyRequest, AppState
 
 FIELD = "form_key"
 WAIT_S = 10
@@ -61,7 +61,7 @@ class FormKeys:
         if scope.get("method") != "POST":
             await self.app(scope, receive, send)
             return
-        form = KeyedForm(session=state_as(AppState, scope["litestar_app"]).sessions())
+        form = KeyedForm(session=cast("AppState", scope["litestar_app"].state).sessions())
         answer = await committed_answer(self.app, scope, receive, form)
         await answer.send(send)
 

@@ -7,10 +7,9 @@ neither routing nor the log, and only their counts and times are kept.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, cast
+from typing import Final
 
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPResponseBodyEvent, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, HTTPScope, Receive, Send
 from msgspec.structs import replace
 
 from mailing.database.engine import Sessions, in_transaction
@@ -35,6 +34,7 @@ from mailing.receipts.opt_out_words import OptOutWords
 from mailing.receipts.replies import take_reply
 from mailing.receipts.repository import read_key
 from mailing.web.server import BodyTimeout
+from mailing.web.state import HttpApp
 
 logger = get(__name__)
 
@@ -190,21 +190,20 @@ class ReceiptHandler:
 class ProviderRequests:
     """ASGI middleware around all others. The answer is 404 if `handler` returns None: the provider sends nothing."""
 
-    def __init__(self, app: ASGIApp, *, handler: Callable[[], ReceiptHandler | None], count: Count) -> None:
+    def __init__(self, app: HttpApp, *, handler: Callable[[], ReceiptHandler | None], count: Count) -> None:
         self.app = app
         self._handler = handler
         self._count = count
         self._taking = BodyTimeout(self._take)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] != ScopeType.HTTP or not scope["path"].startswith(PREFIXES):
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        if not scope["path"].startswith(PREFIXES):
             return self.app(scope, receive, send)
         if scope["method"] == "GET":
             return self._take(scope, receive, send)
         return self._taking(scope, receive, send)
 
-    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope = cast("HTTPScope", scope)
+    async def _take(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         handler, began = self._handler(), time.monotonic()
         if handler is None:
             answer = NOT_FOUND

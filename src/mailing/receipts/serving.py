@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import cast
 
 from litestar import Litestar
 
@@ -15,7 +16,7 @@ from mailing.observability.counters import WorkerCounters
 from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import opt_out_words
 from mailing.receipts.routes import ReceiptHandler
-from mailing.web.state import AppState, state_as
+from mailing.web.state import AppState
 
 POOL_SIZE = 2  # of receipts only: one that is being stored, and a reply
 
@@ -27,7 +28,7 @@ class ReceiptState(AppState):
 @asynccontextmanager
 async def receipt_handler(app: Litestar) -> AsyncIterator[None]:
     """Set `receipt_handler` of the state where receipts are expected. Requests in progress are answered first."""
-    state = state_as(ReceiptState, app)
+    state = cast("ReceiptState", app.state)
     settings = state.settings
     if not state.receipts_expected:
         yield

@@ -7,11 +7,11 @@ must be a loopback address, the address that the connection was made to, or a co
 from collections.abc import Awaitable
 from typing import Final
 
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from mailing.web.host_names import MAX_LENGTH, is_served
 from mailing.web.problems import refusal
+from mailing.web.state import HttpApp
 
 EXEMPT_PATH: Final = "/health/"  # probes and load balancers send any Host; the answer holds no data
 
@@ -19,15 +19,14 @@ EXEMPT_PATH: Final = "/health/"  # probes and load balancers send any Host; the 
 class AllowedHosts:
     """ASGI middleware around all routes."""
 
-    def __init__(self, app: ASGIApp, *, known: frozenset[str]) -> None:
+    def __init__(self, app: HttpApp, *, known: frozenset[str]) -> None:
         self.app = app
         self._known = known
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        refused = self._refused(scope) if scope["type"] == ScopeType.HTTP else None
-        return (refused or self.app)(scope, receive, send)
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        return (self._refused(scope) or self.app)(scope, receive, send)
 
-    def _refused(self, scope: HTTPScope) -> ASGIApp | None:
+    def _refused(self, scope: HTTPScope) -> HttpApp | None:
         if scope["path"].startswith(EXEMPT_PATH):
             return None
         given = [value for name, value in scope["headers"] if name == b"host"]

@@ -8,13 +8,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from mailing.errors import TooMany, TooSlow
-from mailing.web.state import AnyConnection, AppState, state_as
+from mailing.web.state import AnyConnection, AppState
 
 CONCURRENCY_LIMIT: Final = "concurrency_limit"  # a key in a handler's `opt`: the name of its limit
 RETRY_AFTER_S: Final = 10
@@ -64,7 +64,7 @@ async def limit_concurrency(connection: AnyConnection, handler: BaseRouteHandler
     """Acquire the handler's limit, if it has one. Call it after the caller is known."""
     if CONCURRENCY_LIMIT not in handler.opt:
         return
-    limit = state_as(LimitsState, connection.app).concurrency_limits[handler.opt[CONCURRENCY_LIMIT]]
+    limit = cast("LimitsState", connection.app.state).concurrency_limits[handler.opt[CONCURRENCY_LIMIT]]
     release = limit.acquire(str(connection.scope["user"]), _length(connection))
     connection.scope["state"].setdefault(_RELEASES, []).append(release)
 

@@ -3,8 +3,10 @@
 from collections.abc import Awaitable
 from typing import Any, cast
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from mailing.web.state import HttpApp
 
 _FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 
@@ -16,12 +18,13 @@ class Forwarded:
     all trusted addresses, and a client inside a trusted network could prepend any address.
     """
 
-    def __init__(self, app: ASGIApp, *, trusted: list[str] | str) -> None:
+    def __init__(self, app: HttpApp, *, trusted: list[str] | str) -> None:
         self._app = app
         # uvicorn's Scope is less strict
-        self._proxied = cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, app), trusted))
+        self._proxied = cast("HttpApp", ProxyHeadersMiddleware(cast(Any, app), trusted))
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        # a lifespan, which comes here too, has no headers
         given = [pair for pair in scope.get("headers", ()) if pair[0] == _FOR or pair[0] == _PROTO]
         if not given:
             return self._app(scope, receive, send)

@@ -9,10 +9,10 @@ from typing import Final
 
 from litestar._kwargs.extractors import create_query_default_dict
 from litestar._parsers import parse_cookie_string, parse_query_string
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from mailing.web.problems import refusal
+from mailing.web.state import HttpApp
 
 MAX_CACHED_BYTES: Final = 1024  # of a path, a query string or a cookie header; legitimate ones are shorter
 COOKIE_PREFIXES: Final = (b"mailing_", b"__Host-mailing")
@@ -21,12 +21,10 @@ COOKIE_PREFIXES: Final = (b"mailing_", b"__Host-mailing")
 class HeaderLimits:
     """ASGI middleware: pass on our own cookies only, refuse long paths, and clear caches after a long header."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: HttpApp) -> None:
         self.app = app
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] != ScopeType.HTTP:
-            return self.app(scope, receive, send)
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
         if len(scope["path"]) > MAX_CACHED_BYTES:
             detail = f"The path of an address may have at most {MAX_CACHED_BYTES} characters."
             return refusal(414, detail, scope)(scope, receive, send)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO
+from typing import IO, cast
 
 import msgspec
 from litestar import Response
@@ -30,7 +30,7 @@ from mailing.database.engine import in_transaction, transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
 from mailing.web.idempotency_keys import Stored, find_answer, is_free, store_answer
 from mailing.web.parameters import SAFE
-from mailing.web.state import AnyRequest, ApiRequest, AppState, state_as, state_of
+from mailing.web.state import AnyRequest, ApiRequest, AppState, state_of
 
 HEADER = "Idempotency-Key"
 PATTERN = "^[!-~]+$"
@@ -112,7 +112,7 @@ class Idempotency:
         return self.app(scope, receive, send) if key is None else self._answer(scope, receive, send, key)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
-        session = state_as(AppState, scope["litestar_app"]).sessions()
+        session = cast("AppState", scope["litestar_app"].state).sessions()
         with SpooledTemporaryFile(max_size=_MAX_IN_MEMORY) as body:
             answer = await committed_answer(self.app, scope, receive, KeyedRequest(session=session, key=key, body=body))
         await answer.send(send)
@@ -122,8 +122,6 @@ post = partial(litestar_post, middleware=[Idempotency])  # of the API; other req
 
 
 def _key_of(scope: Scope) -> str | None:
-    if scope.get("method") != "POST":
-        return None
     given = [value for name, value in scope["headers"] if name == _NAME]
     return b", ".join(given).decode("latin-1") if given else None
 

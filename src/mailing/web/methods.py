@@ -5,7 +5,9 @@ from typing import Any
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.routes import HTTPRoute
-from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send, WebSocketReceiveMessage
+from litestar.types import HTTPReceiveMessage, HTTPScope, Message, Receive, Send, WebSocketReceiveMessage
+
+from mailing.web.state import HttpApp
 
 
 def allowed(methods: Iterable[str]) -> str:
@@ -17,11 +19,11 @@ def allowed(methods: Iterable[str]) -> str:
 class AllMethods:
     """ASGI middleware: the handler of GET answers HEAD, and OPTIONS names every method of its path."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: HttpApp) -> None:
         self.app = app
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        match scope.get("method"):
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        match scope["method"]:
             case "HEAD":
                 return self._answer_head(scope, receive, send)
             case "OPTIONS":
@@ -50,7 +52,7 @@ class AllMethods:
         finally:
             scope.update(asked | {"method": "HEAD"})  # what the routing found is kept for the request log
 
-    async def _answer_options(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_options(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Complete `Allow`: Litestar names the methods of the path's first handler only."""
 
         async def send_with_methods(message: Message) -> None:

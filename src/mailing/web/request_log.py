@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import HTTPScope, Message, Receive, Send
 
 from mailing.observability import log, tracing
 from mailing.web.security_headers import safe_headers
-from mailing.web.state import first_header
+from mailing.web.state import HttpApp, first_header
 
 logger = log.get(__name__)
 
@@ -24,15 +23,12 @@ _QUIET = ("/health", "/metrics")  # polled by machines
 class RequestLog:
     """ASGI middleware around everything else, so that unrouted requests are logged too."""
 
-    def __init__(self, app: ASGIApp, *, count: Callable[[HTTPScope, int, float], None]) -> None:
+    def __init__(self, app: HttpApp, *, count: Callable[[HTTPScope, int, float], None]) -> None:
         """`count` is called with a request's status and seconds."""
         self.app = app
         self._count = count
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.WEBSOCKET:
-            await self.app(scope, receive, send)
-            return
+    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         request_id, status, safe = _given(scope) or os.urandom(16).hex(), 0, safe_headers(scope)
 
         def answer(message: Message) -> Awaitable[None]:
@@ -53,7 +49,7 @@ class RequestLog:
                 _write(scope, line, span, status)
 
 
-def _given(scope: Scope) -> str | None:
+def _given(scope: HTTPScope) -> str | None:
     """Return the caller's own request id, if it is safe to log."""
     value = first_header(scope, _NAME)
     return value if _ACCEPTED.fullmatch(value) else None

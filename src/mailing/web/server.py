@@ -15,13 +15,13 @@ from typing import Any
 
 import uvicorn
 from litestar import Litestar
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send, WebSocketReceiveMessage
+from litestar.types import HTTPReceiveMessage, HTTPScope, Receive, Send, WebSocketReceiveMessage
 
 from mailing.errors import TooSlow
 from mailing.observability.log import get
 from mailing.web.forwarded import Forwarded
 from mailing.web.http_protocol import BoundedProtocol
+from mailing.web.state import HttpApp
 
 logger = get(__name__)
 
@@ -39,7 +39,7 @@ def serve(app: Litestar, *, host: str, port: int) -> None:
         sys.exit(1)
 
 
-def server_config(app: ASGIApp, **where: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
+def server_config(app: HttpApp, **where: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
     """Build the configuration. `where` is `host` and `port`, or `uds`. The protocol limits connections."""
     return uvicorn.Config(
         Forwarded(app, trusted=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")),
@@ -75,14 +75,12 @@ class BodyTimeout:
     Only waiting counts, not the processing of chunks. TooSlow is raised where the body is read.
     """
 
-    def __init__(self, app: ASGIApp, *, grace_s: float = BODY_GRACE_S) -> None:
+    def __init__(self, app: HttpApp, *, grace_s: float = BODY_GRACE_S) -> None:
         self.app = app
         self.grace_s = grace_s
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == ScopeType.HTTP:
-            receive = _Body(receive, self.grace_s).receive
-        return self.app(scope, receive, send)
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self.app(scope, _Body(receive, self.grace_s).receive, send)
 
 
 class _Body:

@@ -4,12 +4,13 @@
 """
 
 import asyncio
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
-from litestar import Litestar, Request
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.types import Scope
+from litestar.types import HTTPScope, Receive, Scope, Send
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
@@ -21,6 +22,7 @@ from mailing.web.single_flight import SingleFlight
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 AnyRequest = Request[Any, Any, Any]
 ApiRequest = Request[str, Any, Any]  # its user is the caller that the guard found
+HttpApp = Callable[[HTTPScope, Receive, Send], Awaitable[None]]  # an ASGI application; the server takes no WebSocket
 
 
 class AppState(State):
@@ -43,9 +45,6 @@ class AppState(State):
     single_flight: SingleFlight
 
 
-S = TypeVar("S", bound=AppState)
-
-
 def first_header(scope: Scope, name: bytes) -> str:
     """Return the first value, "" without one. `connection.headers` would parse all of them."""
     for key, value in scope["headers"]:
@@ -55,11 +54,4 @@ def first_header(scope: Scope, name: bytes) -> str:
 
 
 def state_of(connection: AnyConnection) -> AppState:
-    return state_as(AppState, connection.app)
-
-
-def state_as(kind: type[S], app: Litestar) -> S:
-    """Return the state of the process with what a layer adds to it."""
-    if kind not in type(app.state).__mro__:  # an abstract class takes long for isinstance
-        raise TypeError(f"{type(app.state).__name__} has no {kind.__name__}")
-    return cast("S", app.state)
+    return cast("AppState", connection.app.state)
