@@ -19,7 +19,7 @@ from support.api import Api
 from support.campaign import Campaign
 from support.client_requests import created
 from support.database import LOCK_WAITS, PLAN_LOCK_WAITS, Database
-from support.mailing_requests import in_hours
+from support.mailing_requests import in_hours, open_for
 from support.query_plans import nodes, plans
 
 ONE, OTHER, THIRD = "79161234567", "79161234568", "79161234569"
@@ -93,10 +93,8 @@ async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_ed
     (first,) = await campaign.clients(1)
     await campaign.clients(1, timezone="Etc/GMT-12")  # half a day away: the mailing goes on
     phone = (await campaign.api.get(f"/clients/{first}/")).json()["phone"]
-    now = datetime.now(UTC)
-    hours = {"start": f"{now - timedelta(hours=2):%H:%M}", "end": f"{now + timedelta(hours=2):%H:%M}"}
     async with campaign.working():
-        mailing_id = await campaign.mailing(local_window=hours, lasts_s=86_400)
+        mailing_id = await campaign.mailing(local_window=open_for(2), lasts_s=86_400)
         await campaign.reaches(mailing_id, sent=1)
         assert (await campaign.api.delete(f"/clients/{first}/")).status_code == 204
         again = (await created(campaign.api, phone=phone))["id"]

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from support.campaign import Campaign
+from support.mailing_requests import open_for
 
 pytestmark = pytest.mark.slow
 
@@ -63,12 +64,12 @@ class People:
         await self._campaign.clients(1, tag=TAGS[0], timezone=CLOSED)  # the mailing goes on until its end
         self._random.shuffle(self._unchanged)
 
-    async def change(self, mailing: int, count: int, window: dict[str, str]) -> None:
+    async def change(self, mailing: int, count: int) -> None:
         """`count` changes within CHANGES_LAST_S, a few of them to the mailing itself."""
         kinds = [self._opt_out, self._delete, self._move, self._change_phone]
         changes: list[Callable[[], Awaitable[None]]] = [self._random.choice(kinds) for _ in range(count - 6)]
         changes += [self._import] * 3
-        changes += [partial(self.edit, mailing, each) for each in self._edits(window)]
+        changes += [partial(self.edit, mailing, each) for each in self._edits()]
         async with asyncio.TaskGroup() as tasks:
             for change in changes:
                 tasks.create_task(self._later(change))
@@ -78,13 +79,12 @@ class People:
         async with self._at_once:
             await change()
 
-    def _edits(self, window: dict[str, str]) -> list[dict[str, Any]]:
+    def _edits(self) -> list[dict[str, Any]]:
         """Both windows are open at OPEN and closed at CLOSED."""
         self.tags = self._random.choice([[], ["a"], ["a", "b"]])
-        wider = {"start": window["start"], "end": _wall(datetime.now(UTC) + timedelta(hours=3))}
         return [
             {"filter": {"tags": self.tags, "operator_codes": []}},
-            {"local_window": wider},
+            {"local_window": open_for(3)},
             {"ends_at": (datetime.now(UTC) + timedelta(days=2)).isoformat()},
         ]
 
@@ -136,10 +136,6 @@ class People:
             person.moves(CLOSED, datetime.now(UTC))
 
 
-def _wall(instant: datetime) -> str:
-    return f"{instant:%H:%M}"
-
-
 async def test_clients_and_mailing_change_at_random_moments_of_a_plan(campaign: Campaign) -> None:
     async with campaign.working():
         for seed in range(2):
@@ -161,11 +157,9 @@ async def _play(campaign: Campaign, *, clients: int, changes: int, seed: int) ->
     """One mailing, changed while it is planned and sent, to its end. A worker must be running."""
     people = People(campaign, seed)
     await people.settle_in(clients)
-    now = datetime.now(UTC)
-    window = {"start": _wall(now - timedelta(minutes=1)), "end": _wall(now + timedelta(hours=2))}
     seen = len(await campaign.sandbox.ledger())
-    mailing = await campaign.mailing(lasts_s=86400, local_window=window)
-    await people.change(mailing, changes, window)
+    mailing = await campaign.mailing(lasts_s=86400, local_window=open_for(2))
+    await people.change(mailing, changes)
     await campaign.until(lambda: _nothing_due(campaign, mailing))
     await people.edit(mailing, {"ends_at": (datetime.now(UTC) + timedelta(seconds=1)).isoformat()})
     await campaign.finished(mailing)

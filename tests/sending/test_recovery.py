@@ -3,18 +3,16 @@
 import asyncio
 import signal
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from mailing.messages.leases import RetryPolicy
 from mailing.observability import failures
 from mailing.sending import recording
-from mailing.sending.sweep import sweep
 from support.campaign import Campaign
 from support.commands import worker_process
+from support.mailing_requests import open_for
 from support.processes import until
 
 pytestmark = pytest.mark.slow
@@ -142,22 +140,6 @@ async def test_a_plan_that_was_interrupted_is_taken_up_by_the_sweep(campaign: Ca
         assert await campaign.finished(mailing) == {"planned": 50, "sent": 50}
 
 
-async def test_an_acceptance_that_comes_after_its_lease_had_run_out_ends_the_message_as_sent(
-    campaign: Campaign,
-) -> None:
-    """A worker hangs in a call, its lease runs out, a sweep calls the message unknown; then the answer comes."""
-    await campaign.clients(1)
-    await campaign.sandbox.behave(latency_s=8.0)
-    async with campaign.working(on_unknown="hold", gateway_timeout_s=30.0):
-        mailing = await campaign.mailing()
-        await campaign.reaches(mailing, sending=1)
-        await campaign.db.run("UPDATE message SET lease_until = now() - interval '1 s'")
-        await sweep(campaign.db.sessions, RetryPolicy(hold=True, base_s=5, max_s=600))
-        assert await campaign.counts(mailing) == {"planned": 1, "unknown": 1}
-        await campaign.until_found("SELECT 1 FROM attempt WHERE outcome = 'accepted'")
-    assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
-
-
 async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_cancelled(campaign: Campaign) -> None:
     """The opt-out commits between the sender's look at the client and its writing of the message."""
     (client,) = await campaign.clients(1)
@@ -209,11 +191,9 @@ async def test_whom_an_edit_leaves_out_is_not_called_again_after_its_worker_was_
 
 
 async def test_a_client_who_moves_while_messages_wait_is_sent_to_in_the_new_local_hours(campaign: Campaign) -> None:
-    now = datetime.now(UTC)
-    window = {"start": f"{now - timedelta(minutes=2):%H:%M}", "end": f"{now + timedelta(hours=1):%H:%M}"}
     (client,) = await campaign.clients(1, timezone="Etc/GMT-6")
     async with campaign.working():
-        mailing = await campaign.mailing(local_window=window, lasts_s=2 * 86400)
+        mailing = await campaign.mailing(local_window=open_for(1), lasts_s=2 * 86400)
         await campaign.shows(mailing, planned=1, pending=1)
         moved = await campaign.api.patch(f"/clients/{client}/", json={"timezone": "UTC"})
         assert moved.status_code == 200

@@ -25,36 +25,35 @@ def retry_context(jitter: float = 0.5) -> RetryContext:
     return RetryContext(NOW, jitter, always_open)
 
 
+LAST = claimed(soft_refusals=MAX_SOFT_REFUSALS - 1)
+MAYBE_ARRIVED = claimed(ambiguous=True)
+
+
 @pytest.mark.parametrize(
-    ("outcome", "policy", "status", "attempts", "waiting"),
+    ("outcome", "message", "policy", "status", "attempts", "waiting"),
     [
-        (Outcome.accepted, RETRY, MessageStatus.sent, 1, None),
-        (Outcome.not_sent, RETRY, MessageStatus.pending, 1, "retry"),
-        (Outcome.throttled, RETRY, MessageStatus.pending, 0, "rate"),
-        (Outcome.refused, RETRY, MessageStatus.failed, 1, None),
-        (Outcome.soft_refusal, RETRY, MessageStatus.pending, 1, "retry"),
-        (Outcome.ambiguous, RETRY, MessageStatus.pending, 1, "retry"),
-        (Outcome.ambiguous, HOLD, MessageStatus.unknown, 1, None),
-        (Outcome.configuration, RETRY, MessageStatus.pending, 0, "breaker"),
+        (Outcome.accepted, claimed(), RETRY, MessageStatus.sent, 1, None),
+        (Outcome.not_sent, claimed(), RETRY, MessageStatus.pending, 1, "retry"),
+        (Outcome.throttled, claimed(), RETRY, MessageStatus.pending, 0, "rate"),
+        (Outcome.refused, claimed(), RETRY, MessageStatus.failed, 1, None),
+        (Outcome.refused, MAYBE_ARRIVED, RETRY, MessageStatus.unknown, 1, None),  # no proof that nothing did
+        (Outcome.soft_refusal, claimed(), RETRY, MessageStatus.pending, 1, "retry"),
+        (Outcome.soft_refusal, LAST, RETRY, MessageStatus.failed, 1, None),
+        (Outcome.ambiguous, claimed(), RETRY, MessageStatus.pending, 1, "retry"),
+        (Outcome.ambiguous, claimed(), HOLD, MessageStatus.unknown, 1, None),
+        (Outcome.configuration, claimed(), RETRY, MessageStatus.pending, 0, "breaker"),
     ],
 )
 def test_each_outcome_has_its_transition(
-    outcome: Outcome, policy: RetryPolicy, status: MessageStatus, attempts: int, waiting: str | None
+    outcome: Outcome,
+    message: ClaimedMessage,
+    policy: RetryPolicy,
+    status: MessageStatus,
+    attempts: int,
+    waiting: str | None,
 ) -> None:
-    transition = decide(Answer(outcome, reason=ReasonCode.not_json), claimed(), policy, retry_context())
+    transition = decide(Answer(outcome, reason=ReasonCode.not_json), message, policy, retry_context())
     assert (transition.status, transition.counted_attempts, transition.wait_reason) == (status, attempts, waiting)
-
-
-def test_the_last_soft_refusal_is_a_failure() -> None:
-    transition = decide(
-        Answer(Outcome.soft_refusal), claimed(soft_refusals=MAX_SOFT_REFUSALS - 1), RETRY, retry_context()
-    )
-    assert transition.status is MessageStatus.failed
-
-
-def test_a_refusal_after_an_attempt_that_may_have_arrived_is_no_proof_that_nothing_did() -> None:
-    transition = decide(Answer(Outcome.refused), claimed(ambiguous=True), RETRY, retry_context())
-    assert transition.status is MessageStatus.unknown
 
 
 def test_a_wait_asked_for_by_the_gateway_is_kept() -> None:

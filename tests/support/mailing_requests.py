@@ -74,6 +74,12 @@ def in_hours(hours: float) -> str:
     return (datetime.now(UTC) + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
 
 
+def open_for(hours: float, *, now: datetime | None = None) -> dict[str, str]:
+    """Return local hours that in UTC are open since an hour ago and for so many hours more."""
+    now = now or datetime.now(UTC)
+    return {"start": f"{now - timedelta(hours=1):%H:%M}", "end": f"{now + timedelta(hours=hours):%H:%M}"}
+
+
 def body(**changes: Any) -> Json:  # noqa: ANN401 - JSON
     return {"text": "Hello", "starts_at": in_hours(1), "ends_at": in_hours(24)} | changes
 
