@@ -8,7 +8,7 @@ from playwright.async_api import Browser as Chromium
 
 from mailing.admin.viewer import encode_address, local_path
 from support.admin import Browser
-from support.browser import CHROMIUM, WITHOUT
+from support.browser import CHROMIUM, WITHOUT, sign_in
 from support.database import Database
 from support.users import PASSWORD, made
 
@@ -140,9 +140,7 @@ async def test_a_browser_comes_to_the_page_whose_name_is_not_ascii(
     await made(db)
     page = await chromium.new_page(locale="en")
     await page.goto(f"{address}/admin/sign-in?next=/admin/clients%3Ftag%3D\N{CYRILLIC SMALL LETTER YA}")
-    await page.get_by_label("Name").fill("anna")
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in").click()
+    await sign_in(page)
     await page.wait_for_url("**/admin/clients?tag=%D1%8F")
     assert await page.get_by_role("heading", level=1).inner_text() == "Clients"
 

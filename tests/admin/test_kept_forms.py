@@ -12,6 +12,7 @@ from playwright.async_api import expect
 
 from mailing.access.roles import Role
 from mailing.database.engine import transaction
+from support import browser
 from support.admin import Browser, browser_at, mailing_form
 from support.browser import CHROMIUM, WITHOUT, watched
 from support.database import Database
@@ -132,18 +133,14 @@ async def test_in_a_browser_a_double_click_and_an_ended_session(
     seen = watched(page)
     page.set_default_timeout(60_000)
     await page.goto(f"{address}/admin/account")
-    await page.get_by_label("Name").fill("anna")
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in", exact=True).click()
+    await browser.sign_in(page)
     await page.wait_for_url(f"{address}/admin/account")
     await page.goto(f"{address}/admin/mailings/new")
     await page.get_by_label("Text", exact=True).fill(TEXT)
     await db.run("DELETE FROM user_session")
     button = page.get_by_role("button", name="Create the mailing")
     await button.click()
-    await page.get_by_label("Name").fill("anna")
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in", exact=True).click()
+    await browser.sign_in(page)
     if not script:
         await page.get_by_role("button", name="Back to the form").click()
     await expect(page.get_by_label("Text", exact=True)).to_have_value(TEXT, timeout=60_000)

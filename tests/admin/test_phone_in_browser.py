@@ -3,16 +3,14 @@
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from mailing.access import users
-from mailing.access.roles import Role
-from support.browser import CHROMIUM, WITHOUT, barriers, watched
+from support.browser import CHROMIUM, WITHOUT, barriers, sign_in, watched
 from support.database import Database
+from support.users import PASSWORD, made
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
 expect.set_options(timeout=60_000)
 
-PASSWORD = "correct horse battery staple"
 LONG = "a-name-without-a-single-blank-in-it-that-is-longer-than-the-screen"
 WORDS = {
     "en": ("Name", "Password", "Sign in", "Create user", "Create key"),
@@ -22,13 +20,13 @@ WORDS = {
 
 @pytest.fixture(params=WORDS)
 async def page(request: pytest.FixtureRequest, db: Database, chromium: Browser) -> Page:
-    await db.commit(users.create, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
+    await made(db)
     return await chromium.new_page(viewport={"width": 360, "height": 740}, locale=request.param)
 
 
 async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(address: str, db: Database, page: Page) -> None:
     language = await page.evaluate("navigator.language")
-    name, password, sign_in, create_user, create_key = WORDS[language]
+    name, password, _, create_user, create_key = WORDS[language]
     seen = watched(page)
     add = """INSERT INTO report (day, zone, starts, ends, due_at, sent_at, delivered_to)
         VALUES (current_date, 'UTC', current_date, current_date + 1, now(), now(),
@@ -37,10 +35,7 @@ async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(address: 
     found = []
     await page.goto(f"{address}/admin/account")
     found += await barriers(page)
-    await page.get_by_label(name).fill("anna")
-    await page.get_by_label(password).fill(PASSWORD)
-    await page.get_by_role("button", name=sign_in, exact=True).click()
-    await expect(page.get_by_role("heading", name="anna")).to_be_visible()
+    await enter(page, address)
     found += await barriers(page)
     await page.goto(f"{address}/admin/users")
     found += await barriers(page)
@@ -94,9 +89,6 @@ async def test_a_figure_of_eight_digits_stays_in_its_card(address: str, db: Data
 
 
 async def enter(page: Page, address: str) -> None:
-    name, password, button, *_ = WORDS[await page.evaluate("navigator.language")]
     await page.goto(f"{address}/admin/account")
-    await page.get_by_label(name).fill("anna")
-    await page.get_by_label(password).fill(PASSWORD)
-    await page.get_by_role("button", name=button, exact=True).click()
+    await sign_in(page, labels=WORDS[await page.evaluate("navigator.language")][:3])
     await expect(page.get_by_role("heading", name="anna")).to_be_visible()

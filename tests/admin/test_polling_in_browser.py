@@ -5,9 +5,8 @@ import asyncio
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
-from support.browser import CHROMIUM, WITHOUT, barriers, watched
+from support.browser import CHROMIUM, WITHOUT, barriers, signed_in_page, watched
 from support.database import Database
-from support.users import made, signed_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)]
 
@@ -16,11 +15,7 @@ expect.set_options(timeout=30_000)
 
 @pytest.fixture
 async def page(address: str, db: Database, chromium: Browser) -> Page:
-    """Somebody with every right is signed in."""
-    token = await signed_in(db, await made(db))
-    page = await chromium.new_page(locale="en")
-    await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
-    return page
+    return await signed_in_page(chromium, address, db)
 
 
 async def test_a_mailings_page_follows_it_to_its_end_and_rests(address: str, db: Database, page: Page) -> None:

@@ -4,6 +4,14 @@ from typing import Any
 
 import pytest
 
+from support.receiver import Receiver, receiving
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
 
 @pytest.fixture(autouse=True)
 async def nothing_goes_unhandled() -> AsyncIterator[None]:

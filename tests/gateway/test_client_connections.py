@@ -12,7 +12,7 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.probe import Probe
 from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
-from support.gateway_calls import OK, PHONE, TEXT, calling, gateway, read_request, send
+from support.gateway_calls import OK, PHONE, TEXT, calling, gateway, keeping, read_request, send
 
 FOREVER_S = 3600.0
 
@@ -99,24 +99,19 @@ async def test_a_gigabyte_is_not_read(head: bytes) -> None:
 
 
 async def test_without_time_left_nothing_is_written() -> None:
-    arrived: list[int] = []
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            arrived.append((await read_request(reader)).message_id)
-            writer.write(OK)
+    connections: list[list[int]] = []
 
     async def freeze() -> bool:
         time.sleep(0.1)  # noqa: ASYNC251 - the process is frozen between its claim and its call
         return True
 
-    async with calling(handler) as client:
+    async with calling(keeping(connections)) as client:
         assert (await send(client, 1)).outcome is Outcome.accepted
         for time_left_s in (0.0, -5.0):
             assert await client.send(2, phone=PHONE, text=TEXT, time_left_s=time_left_s) is None
         assert await client.send(3, phone=PHONE, text=TEXT, time_left_s=0.05, before_send=freeze) is None
         await asyncio.sleep(0.05)
-    assert arrived == [1]
+    assert connections == [[1]]
 
 
 async def test_waiting_for_a_free_connection_is_not_sent() -> None:

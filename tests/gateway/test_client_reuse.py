@@ -8,7 +8,7 @@ import pytest
 from mailing.gateway import http_transport
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.reasons.codes import ReasonCode
-from support.gateway_calls import OK, PHONE, TEXT, Request, answering, calling, read_request, send
+from support.gateway_calls import OK, PHONE, TEXT, Request, answering, calling, keeping, read_request, send
 from support.raw_server import serving
 
 
@@ -107,16 +107,10 @@ async def test_a_connection_lost_while_its_turn_is_awaited_is_not_sent() -> None
 async def test_what_was_withdrawn_in_its_turn_leaves_the_connection_to_the_next() -> None:
     connections: list[list[int]] = []
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append([])
-        while True:
-            connections[-1].append((await read_request(reader)).message_id)
-            writer.write(OK)
-
     async def no() -> bool:
         return False
 
-    async with calling(handler) as client:
+    async with calling(keeping(connections)) as client:
         assert (await send(client, 1)).outcome is Outcome.accepted
         assert await client.send(2, phone=PHONE, text=TEXT, time_left_s=60, before_send=no) is None
         assert (await send(client, 3)).outcome is Outcome.accepted

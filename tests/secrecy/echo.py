@@ -9,23 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from support.gateway_calls import Request, read_request
 from support.raw_server import serving
-
-
-@dataclass
-class Request:
-    head: bytes
-    body: bytes
-
-    @property
-    def path(self) -> str:
-        return self.head.split(b" ", 2)[1].decode()
-
-    @property
-    def words(self) -> str:
-        """On one line: fit for a header or a reason."""
-        return " ".join((self.head + self.body).decode("latin-1").split())
-
 
 Manner = Callable[[Request], bytes]
 
@@ -75,7 +60,7 @@ class Echo:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            request = await _read(reader)
+            request = await read_request(reader)
             self.heard.append(request.words)
             writer.write(self._reply(request))
             await writer.drain()
@@ -94,12 +79,6 @@ class Echo:
             return once
         accepted = 1000 - sum(MANNERS.values())
         return self.chance.choices([accept, *MANNERS], [accepted, *MANNERS.values()])[0]
-
-
-async def _read(reader: asyncio.StreamReader) -> Request:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next((line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b"0")
-    return Request(head, await reader.readexactly(int(length)))
 
 
 @asynccontextmanager

@@ -8,11 +8,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from mailing.access import users
-from mailing.access.roles import Role
-from support.browser import CHROMIUM, PASSWORD, WITHOUT, Visitor
+from support.browser import CHROMIUM, WITHOUT, Visitor
 from support.campaign import Campaign
 from support.database import Database
+from support.users import made
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
@@ -40,7 +39,7 @@ async def page(chromium: Browser) -> Page:
 
 @pytest.fixture
 async def anna(page: Page, address: str, db: Database) -> Operator:
-    await db.commit(users.create, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
+    await made(db)
     return Operator(page, address, "anna")
 
 
@@ -111,22 +110,13 @@ async def upload(anna: Operator, file: Path) -> None:
 
 
 async def create(anna: Operator, text: str, *, in_a_window: bool = False, hours_ahead: int = 0) -> int:
-    page = anna.page
-    await page.goto(f"{anna.address}/mailings/new")
-    await page.get_by_label("Text").fill(text)
-    await page.get_by_label("Time zone of these times").fill("UTC")
     now = datetime.now(UTC)
-    start = f"{now + timedelta(hours=hours_ahead):%Y-%m-%dT%H:%M}" if hours_ahead else ""  # empty: at once
-    await page.get_by_label("Start").fill(start)
-    await page.get_by_label("End").fill(f"{now + timedelta(days=2):%Y-%m-%dT%H:%M}")
+    start = now + timedelta(hours=hours_ahead) if hours_ahead else None
     hours = ("00:00", "23:59") if in_a_window else ("", "")  # open for all but the minute before midnight
-    await page.get_by_label("From").fill(hours[0])
-    await page.get_by_label("Until").fill(hours[1])
-    await expect(page.locator("#plan").get_by_text("993").first).to_be_visible()
+    await anna.write_mailing(text, start=start, end=now + timedelta(days=2), hours=hours)
+    await expect(anna.page.locator("#plan").get_by_text("993").first).to_be_visible()
     await anna.look("new-mailing")
-    await anna.press("Create the mailing")
-    await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
-    return int(page.url.rpartition("/")[2])
+    return await anna.save_mailing("Create the mailing")
 
 
 async def pause_and_resume(anna: Operator) -> None:

@@ -1,16 +1,15 @@
 """An editor writes, a sender reads and releases: in a real browser, with a real worker and a real gateway."""
 
-import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.async_api import Browser, expect
 
-from mailing.access import users
 from mailing.access.roles import Role
-from support.browser import CHROMIUM, PASSWORD, WITHOUT, Visitor
+from support.browser import CHROMIUM, WITHOUT, Visitor
 from support.campaign import Campaign
 from support.database import Database
+from support.users import made
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
@@ -38,7 +37,7 @@ async def people(address: str, db: Database, chromium: Browser) -> tuple[Person,
     """Sign in an editor and a sender."""
     found = []
     for name, role in (("edith", Role.EDITOR), ("sam", Role.SENDER)):
-        await db.commit(users.create, name, role=role, password=PASSWORD, by="tests")
+        await made(db, name, role)
         context = await chromium.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
         person = Person(await context.new_page(), address, name)
         await person.sign_in("account")
@@ -73,19 +72,12 @@ async def test_an_editor_writes_and_a_sender_reads_and_releases(
 
 async def written(editor: Person, text: str) -> int:
     """Its start has passed already: an editor can't begin it by that."""
-    page, now = editor.page, datetime.now(UTC)
-    await page.goto(f"{editor.address}/mailings/new")
-    await page.get_by_label("Text").fill(text)
-    await page.get_by_label("Time zone of these times").fill("UTC")
-    await page.get_by_label("Start").fill(f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M}")
-    await page.get_by_label("End").fill(f"{now + timedelta(days=1):%Y-%m-%dT%H:%M}")
-    await page.get_by_label("From").fill("")
-    await page.get_by_label("Until").fill("")
-    await editor.press("Save draft")
-    await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
-    await expect(page.get_by_text("Nothing is sent before a sender releases it.")).to_be_visible()
-    await expect(page.get_by_role("link", name="Release", exact=True)).to_have_count(0)
-    return int(page.url.rpartition("/")[2])
+    now = datetime.now(UTC)
+    await editor.write_mailing(text, start=now - timedelta(hours=1), end=now + timedelta(days=1))
+    mailing = await editor.save_mailing("Save draft")
+    await expect(editor.page.get_by_text("Nothing is sent before a sender releases it.")).to_be_visible()
+    await expect(editor.page.get_by_role("link", name="Release", exact=True)).to_have_count(0)
+    return mailing
 
 
 async def refused_and_released(editor: Person, sender: Person, mailing: int) -> None:

@@ -4,20 +4,25 @@ The same engine without windows starts, and opens a page, in half the processor 
 """
 
 import os
+import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
 
+from mailing.access.roles import Role
+from support.database import Database
+from support.users import PASSWORD, made, signed_in
+
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--renderer-process-limit=1")
-PASSWORD = "correct horse battery staple"
 SHOTS = os.environ.get("MAILING_TEST_SHOTS")  # a directory: every page examined is kept there as a picture
 WITHOUT = "no chromium is on PATH, so no page was rendered"
 
@@ -67,6 +72,20 @@ async def barriers(page: Page) -> list[str]:
     return too_wide + [f"{page.url}: {each['id']}: {each['nodes'][0]['html'][:150]}" for each in found]
 
 
+async def signed_in_page(chromium: Browser, address: str, db: Database, role: Role = Role.ADMIN) -> Page:
+    token = await signed_in(db, await made(db, role=role))
+    page = await chromium.new_page(locale="en")
+    await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
+    return page
+
+
+async def sign_in(page: Page, name: str = "anna", *, labels: Sequence[str] = ("Name", "Password", "Sign in")) -> None:
+    """Fill in the form that the page shows, and send it. `labels` are those of its fields and of its button."""
+    for label, typed in zip(labels, (name, PASSWORD), strict=False):
+        await page.get_by_label(label).fill(typed)
+    await page.get_by_role("button", name=labels[-1], exact=True).click()
+
+
 class Visitor:
     """A user at a browser. `address` is the admin page's. Every page that is examined must be accessible."""
 
@@ -76,11 +95,24 @@ class Visitor:
 
     async def sign_in(self, path: str) -> None:
         await self.page.goto(f"{self.address}/{path}")
-        await self.page.get_by_label("Name").fill(self.name)
-        await self.page.get_by_label("Password").fill(PASSWORD)
         await self.examine(f"sign-in-{self.name}")
-        await self.press("Sign in")
+        await sign_in(self.page, self.name)
         await self.page.wait_for_url(f"{self.address}/{path}")
+
+    async def write_mailing(
+        self, text: str, *, end: datetime, start: datetime | None = None, hours: tuple[str, str] = ("", "")
+    ) -> None:
+        """Fill in its form. Without a start it begins at once."""
+        await self.page.goto(f"{self.address}/mailings/new")
+        times = {"Start": f"{start:%Y-%m-%dT%H:%M}" if start else "", "End": f"{end:%Y-%m-%dT%H:%M}"}
+        typed = {"Text": text, "Time zone of these times": "UTC", **times, "From": hours[0], "Until": hours[1]}
+        for label, value in typed.items():
+            await self.page.get_by_label(label).fill(value)
+
+    async def save_mailing(self, button: str) -> int:
+        await self.press(button)
+        await self.page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
+        return int(self.page.url.rpartition("/")[2])
 
     async def press(self, name: str) -> None:
         await self.page.locator("main").get_by_role("button", name=name, exact=True).click()

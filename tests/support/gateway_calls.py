@@ -54,14 +54,35 @@ class Request:
     body: bytes
 
     @property
+    def path(self) -> str:
+        return self.head.split(b" ", 2)[1].decode()
+
+    @property
+    def words(self) -> str:
+        """On one line: fit for a header or a reason."""
+        return " ".join((self.head + self.body).decode("latin-1").split())
+
+    @property
     def message_id(self) -> int:
-        return int(self.head.split()[1].rpartition(b"/")[2])
+        return int(self.path.rpartition("/")[2])
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request:
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    return Request(head, await reader.readexactly(int(length.partition(b":")[2])))
+    lengths = (line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    return Request(head, await reader.readexactly(int(next(lengths, b"0"))))
+
+
+def keeping(connections: list[list[int]]) -> Handler:
+    """Return a handler that accepts every message, and appends a list of ids to `connections` for each connection."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(ids := list[int]())
+        while True:
+            ids.append((await read_request(reader)).message_id)
+            writer.write(OK)
+
+    return handler
 
 
 def answering(raw: bytes, requests: list[Request] | None = None) -> Handler:

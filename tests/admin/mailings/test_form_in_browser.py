@@ -3,9 +3,8 @@
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
-from support.browser import CHROMIUM, WITHOUT
+from support.browser import CHROMIUM, WITHOUT, signed_in_page
 from support.database import Database
-from support.users import made, signed_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)]
 
@@ -16,9 +15,7 @@ expect.set_options(timeout=30_000)
 async def page(address: str, db: Database, chromium: Browser) -> Page:
     """The form of a new mailing, whose text is entered, beside its plan."""
     await db.add_client(tag="vip")
-    token = await signed_in(db, await made(db))
-    page = await chromium.new_page(locale="en")
-    await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
+    page = await signed_in_page(chromium, address, db)
     await page.goto(f"{address}/admin/mailings/new")
     await page.get_by_label("Text").fill("Hello")
     await expect(page.locator("#plan")).to_contain_text("1 SMS for each recipient")

@@ -13,7 +13,7 @@ from mailing.settings import Settings
 from support.admin import Browser, browser_at
 from support.answers import words
 from support.api import running_app
-from support.browser import CHROMIUM, WITHOUT, watched
+from support.browser import CHROMIUM, WITHOUT, signed_in_page, watched
 from support.database import Database
 from support.users import made, signed_in
 
@@ -133,24 +133,18 @@ async def test_a_day_that_is_none_or_has_not_begun_is_not_found(viewer: Browser,
 async def test_without_recipients_the_list_says_so(db: Database, settings: Settings) -> None:
     await add_report(db, 1)
     async with running_app(replace(settings, report_to=None)) as app, browser_at(app) as browser:
-        browser.cookies.set("mailing_session", await token_of_a_viewer(db))
+        browser.cookies.set("mailing_session", await signed_in(db, await made(db, role=Role.VIEWER)))
         shown = words(await browser.get("/admin/reports"))
     assert "The report has no recipients: set MAILING_REPORT_TO." in shown
     assert "It has no recipients: MAILING_REPORT_TO is not set." in shown
-
-
-async def token_of_a_viewer(db: Database) -> str:
-    return await signed_in(db, await made(db, "vera", Role.VIEWER))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 async def test_a_browser_shows_the_mail_inside_the_page_and_runs_nothing_of_it(
     address: str, db: Database, chromium: Chromium
 ) -> None:
-    token = await token_of_a_viewer(db)
+    page = await signed_in_page(chromium, address, db, Role.VIEWER)
     await db.add_mailing_of(["sent"], text=f"Autumn {EVIL}")
-    page = await chromium.new_page(locale="en")
-    await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
     seen = watched(page)
     await page.goto(f"{address}/admin/reports")
     await page.get_by_role("link", name="Today so far").click()

@@ -10,22 +10,11 @@ from msgspec.structs import replace
 from chaos.checker.mutants import MUTANTS, Mutant
 from chaos.checker.scenarios import Scenario
 from chaos.checker.testbed import Stage
-from chaos.gateway.server import Gateway, listening
+from chaos.gateway.server import Gateway
 from mailing.settings import Settings
 from support.api import Api, running_api
 from support.campaign import ApiCaller, working
 from support.database import Database
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
-@pytest.fixture
-async def gateway(ledger: Path) -> AsyncIterator[Gateway]:
-    async with listening(ledger, seed=1) as gateway:
-        yield gateway
 
 
 @pytest.fixture

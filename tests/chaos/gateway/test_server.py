@@ -13,7 +13,7 @@ import pytest
 
 from chaos.gateway.ledger import Ledger, calls_in
 from chaos.gateway.reactions import REACTIONS, Control, react
-from chaos.gateway.server import Gateway, listening
+from chaos.gateway.server import Gateway
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.sandbox.dialects.dialect import Order
 from support import gateway_calls
@@ -22,17 +22,6 @@ from support.processes import running, until
 
 SCRIPT = Path(__file__).with_name("server.py")
 CERTAINLY_NOT = {Outcome.not_sent, Outcome.refused, Outcome.soft_refusal, Outcome.throttled, Outcome.configuration}
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
-@pytest.fixture
-async def gateway(ledger: Path) -> AsyncIterator[Gateway]:
-    async with listening(ledger) as gateway:
-        yield gateway
 
 
 async def ask(port: int, *message_ids: int, timeout_s: float = 20.0) -> list[Answer]:

@@ -15,7 +15,7 @@ from mailing.gateway.providers.receipt import ReceiptState
 from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
 from support.kannel import MISSING, NUMBER, Kannel, is_installed, kannel_in
-from support.receiver import Receiver, receiving
+from support.receiver import Receiver
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
 
@@ -23,12 +23,6 @@ SETTINGS = Settings(gateway_user="mailing", gateway_token=Kannel.password, sende
 PROVIDER = Provider(SETTINGS)
 LONG = "Наш магазин переехал. " * 5
 LONGEST = "Ж" * 1600
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 @pytest.fixture

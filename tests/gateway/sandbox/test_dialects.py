@@ -19,7 +19,7 @@ from mailing.gateway.sandbox.dialects import base_path_of
 from mailing.settings import Settings
 from support.gateway_calls import send
 from support.provider_calls import REPORTING, SECRET
-from support.receiver import Receiver, receiving
+from support.receiver import Receiver
 
 ACCOUNT = f"AC{'0' * 32}"
 every_reporting = pytest.mark.parametrize("name", REPORTING)
@@ -45,12 +45,6 @@ async def calling(
         )
         async with client:
             yield client
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 def behaving(receiver: Receiver, **fields: object) -> Behaviour:
