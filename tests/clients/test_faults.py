@@ -49,9 +49,10 @@ async def test_a_full_directory_for_temporary_files_is_not_blamed_on_the_databas
     assert await counted(db, "client") == 0
 
 
-async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, db: Database) -> None:
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "a-long-import"}], ids=["without a key", "with a key"])
+async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, db: Database, key: dict[str, str]) -> None:
     file = ("phone,operator_code,tag,timezone\n" + "".join(f"7916{n:07d},,,UTC\n" for n in range(5000))).encode()
     async with running_app(settings) as app:
-        headers = {"Authorization": f"Bearer {settings.api_key}"}
+        headers = {"Authorization": f"Bearer {settings.api_key}"} | key
         assert await break_off(app, "/mailing/api/clients/import", file, headers) >= 400
-    assert await counted(db, "client") == 0
+    assert (await counted(db, "client"), await counted(db, "idempotency_key")) == (0, 0)

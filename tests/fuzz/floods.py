@@ -17,7 +17,8 @@ SIGN_IN = b"name=nobody&password=a-wrong-password"
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\nSec-Fetch-Site: same-origin\r\n"
 BUNDLE = "/static/vendor/swagger-ui-dist-5.35.0/swagger-ui-bundle.js"
 MANY_PARAMETERS = "&".join(f"{each:x}=1" for each in range(6000))
-MANY_COOKIES = MANY_PARAMETERS.replace("&", ";")
+MANY_COOKIES = MANY_PARAMETERS.replace("&", ";").encode() + b"\r\n"
+MANY_FIELDS = b"&".join(b"%x=1" % each for each in range(100_000))
 STALL_S = 3.0
 SETTLED_S = 1.0
 
@@ -123,105 +124,54 @@ def head(method: str, path: str, *lines: bytes) -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + b"".join(lines) + b"\r\n"
 
 
-async def trailers(port: int) -> None:
-    """Send a chunked body whose trailers never end."""
-    begun = head("POST", "/admin/sign-in", b"Transfer-Encoding: chunked\r\n", FORM) + b"0\r\n"
-    await _send(port, begun, repeat=b"x: yyyyyyyy\r\n" * 5000, until=60 * MEGABYTE)
+def endless(begun: bytes, more: bytes) -> Flood:
+    return lambda port: _send(port, begun, repeat=more, until=60 * MEGABYTE)
 
 
-async def long_trailer(port: int) -> None:
-    begun = head("POST", "/admin/sign-in", b"Transfer-Encoding: chunked\r\n", FORM) + b"0\r\nx: "
-    await _send(port, begun, repeat=b"y" * 65536, until=60 * MEGABYTE)
+def at_once(request: bytes, count: int) -> Flood:
+    async def flood(port: int) -> None:
+        await asyncio.gather(*(_send(port, request) for _ in range(count)))
+
+    return flood
 
 
-async def chunk_extension(port: int) -> None:
-    begun = head("POST", "/admin/sign-in", b"Transfer-Encoding: chunked\r\n", FORM) + b"1;"
-    await _send(port, begun, repeat=b"y" * 65536, until=60 * MEGABYTE)
+def in_turn(request: Callable[[int], bytes], count: int) -> Flood:
+    """Each is another one: what the server remembers of them must not add up."""
+
+    async def flood(port: int) -> None:
+        for number in range(count):
+            await _send(port, request(number))
+
+    return flood
 
 
-async def pipelined_head(port: int) -> None:
-    """Send a second head without end, while the first request is still in progress."""
-    length = f"Content-Length: {len(SIGN_IN)}\r\n".encode()
-    first = head("POST", "/admin/sign-in", length, FORM) + SIGN_IN
-    begun = first * 20 + b"GET / HTTP/1.1\r\nX-Long: "
-    await _send(port, begun, repeat=b"x" * 65536, until=60 * MEGABYTE)
+def held(request: bytes, count: int) -> Flood:
+    return lambda port: _hold(port, [request] * count)
 
 
-async def pipelined_requests(port: int) -> None:
-    await asyncio.gather(*(_send(port, head("GET", "/health/ready") * 20_000) for _ in range(20)))
+def form(path: str, body: bytes, *lines: bytes) -> bytes:
+    return head("POST", path, f"Content-Length: {len(body)}\r\n".encode(), FORM, *lines) + body
 
 
-async def many_fields(port: int) -> None:
-    body = b"&".join(b"%x=1" % number for number in range(100_000))
-    length = f"Content-Length: {len(body)}\r\n".encode()
-    request = head("POST", "/admin/preferences", length, FORM, b"Connection: close\r\n") + body
-    await asyncio.gather(*(_send(port, request) for _ in range(5)))
-
-
-async def distinct_forms(port: int) -> None:
-    """Send many requests; what the server remembers of each must not add up."""
-    for number in range(100):
-        body = b"a%d=" % number + b"x" * 900_000
-        length = f"Content-Length: {len(body)}\r\n".encode()
-        await _send(port, head("POST", "/admin/preferences", length, FORM, b"Connection: close\r\n") + body)
-
-
-async def distinct_queries(port: int) -> None:
-    for number in range(300):
-        query = f"{number}&{MANY_PARAMETERS}"
-        await _send(port, head("GET", f"/admin/sign-in?next={query}", b"Connection: close\r\n"))
-
-
-async def distinct_cookies(port: int) -> None:
-    for number in range(300):
-        cookies = f"Cookie: a={number};{MANY_COOKIES}"
-        await _send(port, head("GET", "/admin/sign-in", cookies.encode() + b"\r\n", b"Connection: close\r\n"))
-
-
-async def many_header_fields(port: int) -> None:
-    begun = b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 8000
-    await _hold(port, [begun] * 400)
-
-
-async def refused_bodies(port: int) -> None:
-    """Bodies of requests that were answered 401 without reading them."""
-    begun = head("POST", "/mailing/api/clients", b"Content-Length: 10000000\r\n")
-    await _hold(port, [begun + b"x" * 400_000] * 400)
-
-
-async def slow_readers(port: int) -> None:
-    await _hold(port, [head("GET", BUNDLE)] * 200)
-
-
-async def idle_connections(port: int) -> None:
-    await _hold(port, [b""] * 950)
-
-
-async def slow_heads(port: int) -> None:
-    await _hold(port, [b"GET / HTTP/1.1\r\n"] * 950)
-
-
-async def bodies_that_do_not_come(port: int) -> None:
-    await _hold(port, [head("POST", "/admin/sign-in", b"Content-Length: 100\r\n", FORM)] * 950)
-
-
+CLOSE = b"Connection: close\r\n"
+CHUNKED = head("POST", "/admin/sign-in", b"Transfer-Encoding: chunked\r\n", FORM)
+REFUSED = head("POST", "/mailing/api/clients", b"Content-Length: 10000000\r\n")  # answered 401 without reading the body
 FLOODS: dict[str, Flood] = {
-    flood.__name__: flood
-    for flood in (
-        trailers,
-        long_trailer,
-        chunk_extension,
-        pipelined_head,
-        pipelined_requests,
-        many_fields,
-        distinct_forms,
-        distinct_queries,
-        distinct_cookies,
-        many_header_fields,
-        refused_bodies,
-        slow_readers,
-        idle_connections,
-        slow_heads,
-        bodies_that_do_not_come,
-    )
+    "trailers": endless(CHUNKED + b"0\r\n", b"x: yyyyyyyy\r\n" * 5000),
+    "long_trailer": endless(CHUNKED + b"0\r\nx: ", b"y" * 65536),
+    "chunk_extension": endless(CHUNKED + b"1;", b"y" * 65536),
+    "pipelined_head": endless(form("/admin/sign-in", SIGN_IN) * 20 + b"GET / HTTP/1.1\r\nX-Long: ", b"x" * 65536),
+    "pipelined_requests": at_once(head("GET", "/health/ready") * 20_000, 20),
+    "many_fields": at_once(form("/admin/preferences", MANY_FIELDS, CLOSE), 5),
+    "distinct_forms": in_turn(lambda n: form("/admin/preferences", b"a%d=" % n + b"x" * 900_000, CLOSE), 100),
+    "distinct_queries": in_turn(lambda n: head("GET", f"/admin/sign-in?next={n}&{MANY_PARAMETERS}", CLOSE), 300),
+    "distinct_cookies": in_turn(
+        lambda n: head("GET", "/admin/sign-in", b"Cookie: a=%d;" % n + MANY_COOKIES, CLOSE), 300
+    ),
+    "many_header_fields": held(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 8000, 400),
+    "refused_bodies": held(REFUSED + b"x" * 400_000, 400),
+    "slow_readers": held(head("GET", BUNDLE), 200),
+    "idle_connections": held(b"", 950),
+    "slow_heads": held(b"GET / HTTP/1.1\r\n", 950),
+    "bodies_that_do_not_come": held(head("POST", "/admin/sign-in", b"Content-Length: 100\r\n", FORM), 950),
 }

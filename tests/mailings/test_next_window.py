@@ -8,16 +8,6 @@ END = NOON + timedelta(days=2)
 HOURS = LocalWindow(time(9), time(21))
 
 
-def test_an_open_zone_is_sent_to_at_once_until_its_evening() -> None:
-    found = next_window("Europe/Moscow", HOURS, not_before=NOON, before=END)
-    assert (found.opens_at, found.closes_at) == (NOON, datetime(2026, 6, 1, 18, tzinfo=UTC))
-
-
-def test_a_closed_zone_waits_for_its_morning() -> None:
-    found = next_window("Asia/Vladivostok", HOURS, not_before=NOON, before=END)
-    assert found.opens_at == datetime(2026, 6, 1, 23, tzinfo=UTC)
-
-
 def test_no_opening_before_the_end_says_so() -> None:
     found = next_window("Asia/Vladivostok", HOURS, not_before=NOON, before=NOON + timedelta(hours=1))
     assert found.opens_at is None

@@ -2,8 +2,7 @@
 
 from mailing.database.engine import transaction
 from mailing.messages.counter_audit import Audit, audit_counts, audit_next
-from support.database import Database, open_database
-from support.roles import url_as
+from support.database import Database
 
 
 async def audited(db: Database) -> Audit | None:
@@ -25,13 +24,6 @@ async def test_open_mailings_are_audited_every_hour(db: Database) -> None:
     assert await audited(db) is None
     await db.run("UPDATE counter_audit SET at = now() - interval '61 min'")
     assert await audited(db) is not None
-
-
-async def test_a_worker_audits_with_its_own_database_role(database_url: str, db: Database) -> None:
-    await db.add_mailing()
-    async with open_database(url_as("mailing_worker", database_url)) as own:
-        await audit_counts(own.sessions)
-    assert await db.value("SELECT drift FROM counter_audit") == 0
 
 
 async def test_a_second_audit_beside_the_first_one_leaves_it_alone(db: Database) -> None:

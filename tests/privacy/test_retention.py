@@ -15,9 +15,8 @@ from mailing.privacy.repository import delete_events
 from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.settings import Settings
 from support.api import Api
-from support.database import Database, open_database
+from support.database import Database
 from support.query_plans import ANALYZE, blocks, nodes, plans
-from support.roles import url_as
 
 ENDS = ("sent", "failed", "cancelled", "expired", "unknown")
 RECEIPTS = """
@@ -242,10 +241,3 @@ async def test_a_slice_of_events_reads_no_more_than_itself(db: Database) -> None
         assert await delete_events(session, 30, after=0, count=100) is not None
         assert await session.scalar(scans) == before
     assert await db.value("SELECT count(*) FROM event") == 19_900
-
-
-async def test_a_worker_with_its_own_role_forgets_events(db: Database, database_url: str, keeping: Settings) -> None:
-    await noted(db, "client.changed", days=31)
-    async with open_database(url_as("mailing_worker", database_url)) as own:
-        await delete_old_events(own.sessions, keeping)
-    assert await db.kinds() == []

@@ -162,16 +162,6 @@ async def test_a_recovery_to_an_earlier_moment_under_a_living_process_disables_s
             assert await db.value(ROLLED_BACK) == 1
 
 
-async def test_a_new_timeline_is_a_restored_database(cluster: Cluster) -> None:
-    """A recovery to a point in time ends on one, and a replica is promoted to one: it may lack what the old had."""
-    cluster.recover_on_a_new_timeline()
-    async with cluster.running() as url, open_database(url) as db:
-        await db.run(RECOVERED)
-        assert await db.value(RESTORED)
-        await db.run("UPDATE installation SET database_identity = database_identity()")
-        assert not await db.value(RESTORED)
-
-
 async def test_a_standby_answers_what_reads_and_says_where_changes_are_taken(
     cluster: Cluster, settings: Settings
 ) -> None:

@@ -70,6 +70,25 @@ async def test_a_gateway_that_is_down_then_fails_then_talks_nonsense_then_works_
     )
 
 
+async def test_with_hold_a_call_that_may_have_arrived_is_not_repeated(campaign: Campaign) -> None:
+    await campaign.clients(40)
+    await campaign.sandbox.behave(accept_then_drop=0.5, seed=3)
+    async with campaign.working(on_unknown="hold"):
+        mailing = await campaign.mailing()
+        counts = await campaign.finished(mailing)
+    assert counts["sent"] + counts["unknown"] == 40
+    assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * 40
+
+
+async def test_a_gateway_that_recognises_ids_never_delivers_one_twice(campaign: Campaign) -> None:
+    await campaign.clients(40)
+    await campaign.sandbox.behave(accept_then_drop=0.4, seed=3, recognises_ids=True)
+    async with campaign.working():
+        mailing = await campaign.mailing()
+        assert await campaign.finished(mailing) == {"planned": 40, "sent": 40}
+    assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * 40
+
+
 async def test_five_soft_refusals_are_a_failure(campaign: Campaign) -> None:
     await campaign.clients(5)
     await campaign.sandbox.behave(soft_refusal=1.0)

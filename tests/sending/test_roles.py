@@ -11,7 +11,7 @@ from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability.counters import CALLS, WorkerCounters
-from mailing.privacy.retention import redact_old
+from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.reports.jobs import send_missing
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
@@ -102,6 +102,7 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
 ) -> None:
     await db.add_mailing_of(["sent", "failed"], text="Your code is 1234")
     await db.run(LONG_OVER)
+    await db.run("INSERT INTO event (at, kind, actor) VALUES (now() - interval '40 days', 'client.changed', 'tests')")
     upload = await confirmed(db, file_of(10, bad=1))
     opt_outs = await confirmed(db, b"phone,opted_out\n79160000001,yes\n79039999999,yes\n")
     async with open_post_office() as office:
@@ -111,6 +112,7 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
         async with open_database(url_as("mailing_worker", str(settings.database_url)), pool_size=2) as restricted:
             own = restricted.sessions
             await redact_old(own, reporting)
+            await delete_old_events(own, reporting)
             await audit_counts(own)
             await import_upload(own, asyncio.Event(), upload)
             await import_upload(own, asyncio.Event(), opt_outs)
@@ -121,6 +123,7 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
             tallies.add(CALLS, "accepted")
             await tallies.flush(own)
     assert await db.value("SELECT actor FROM event WHERE kind = 'mailing.redacted'") == "retention"
+    assert "client.changed" not in await db.kinds()
     assert await db.value("SELECT sum(drift) FROM counter_audit") == 0
     assert [(await upload_of(db, each)).status for each in (upload, opt_outs)] == [UploadStatus.done] * 2
     assert await db.value("SELECT opted_out FROM upload ORDER BY id DESC LIMIT 1") == 2

@@ -316,6 +316,9 @@ async def test_an_unreachable_database_is_answered_503(settings: Settings, *, re
         assert is_problem(await api.get("/mailings/"), 503)
         assert is_problem(await api.get("/mailings/", headers={"Authorization": "Bearer mk_some"}), 503)
         assert is_problem(await api.post("/mailings/", json=MAILING), 503)
+        kept = await api.post("/mailings/", json=MAILING, headers={"Idempotency-Key": "order-17"})
+        assert is_problem(kept, 503)
+        assert "With the same Idempotency-Key" in kept.json()["detail"]
         assert named(await api.post("/mailings/", json={})), "what is wrong with the request needs no database"
 
 
@@ -337,31 +340,6 @@ async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Sett
         assert is_problem(answer, 503)
         assert "The change may have been applied" in answer.json()["detail"]
     await db.comes("SELECT count(*) FROM mailing", 1)
-
-
-async def test_a_request_whose_connection_is_ended_is_answered_503(db: Database, api: Api) -> None:
-    mailing_id = await db.add_mailing()
-    async with db.holding("SELECT FROM mailing FOR UPDATE"):
-        waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
-        await db.comes(LOCK_WAITS, 1)
-        await db.run(LOCK_WAITS.replace("count(*)", "pg_terminate_backend(pid)"))
-        assert is_problem(await waiting, 503)
-    assert await db.value("SELECT status FROM mailing") == "running"
-    assert (await api.post(f"/mailings/{mailing_id}/pause")).json()["status"] == "paused"
-
-
-async def test_the_victim_of_a_deadlock_is_told_to_try_again(db: Database, settings: Settings) -> None:
-    """A backend looks for a deadlock once: the API's when the other one waits too, and the other one not at all."""
-    mailing_id = await db.add_mailing()
-    name = await db.value("SELECT current_database()")
-    await db.run(f"ALTER DATABASE {name} SET deadlock_timeout = '4s'")
-    async with running_api(settings) as api, db.engine.begin() as other:
-        await other.exec_driver_sql("SET LOCAL deadlock_timeout = '1h'")
-        await other.exec_driver_sql("LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE")
-        waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
-        await db.comes(LOCK_WAITS, 1)
-        await other.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
-        assert is_problem(await waiting, 503)
 
 
 async def test_a_read_only_database_is_answered_503_to_what_writes(db: Database, settings: Settings) -> None:

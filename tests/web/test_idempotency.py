@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 from litestar.routes import HTTPRoute
-from msgspec import structs
 
 from mailing.access import api_keys
 from mailing.app import authorize
@@ -18,8 +17,7 @@ from mailing.messages.leases import RetryPolicy
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.web import idempotency, idempotency_keys
-from support.api import Api, bound_app, running_api, running_app
-from support.asgi import break_off
+from support.api import Api, bound_app, running_api
 from support.database import CONFLICT, LOCK_WAITS, Database
 from support.proxy import proxy
 from support.query_plans import executed, scans
@@ -285,14 +283,6 @@ async def test_a_body_that_is_too_large_is_refused_as_without_a_key(api: Api) ->
     assert is_refused(await api.post("/clients/import", content=b"", headers=over), 413)
 
 
-async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, db: Database) -> None:
-    async with running_app(settings) as app:
-        headers = KEY | {"Authorization": f"Bearer {settings.api_key}"}
-        assert await break_off(app, "/mailing/api/clients/import", FILE.encode(), headers) >= 400
-    assert await db.value("SELECT count(*) FROM client") == 0
-    assert await stored(db) == 0
-
-
 # --- the database in trouble ----------------------------------------------------------------------------------------
 
 
@@ -341,11 +331,6 @@ async def test_a_change_cut_off_before_its_commit_is_made_by_the_repetition(sett
         answer = await once_settled(api)
     assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
     assert await mailings(db) == 1
-
-
-async def test_an_unreachable_database_is_answered_503(settings: Settings) -> None:
-    async with running_api(structs.replace(settings, database_url="postgresql://nobody@127.0.0.1:1/nothing")) as api:
-        assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
 
 
 # --- pruning --------------------------------------------------------------------------------------------------------
