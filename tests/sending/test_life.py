@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from support.answers import json_of
 from support.campaign import Campaign
 from support.mailing_requests import open_for
 
@@ -91,8 +92,10 @@ async def test_a_call_that_may_have_arrived_leaves_unknown_at_the_end_and_never_
     await campaign.clients(30)
     await campaign.sandbox.behave(error_500=1.0)
     async with campaign.working():
-        mailing = await campaign.mailing(lasts_s=5)
+        mailing = await campaign.mailing()
         await campaign.until_found("SELECT 1 FROM attempt WHERE outcome = 'ambiguous'")
+        ends_at = datetime.now(UTC) + timedelta(seconds=5)
+        json_of(await campaign.api.patch(f"/mailings/{mailing}/", json={"ends_at": ends_at.isoformat()}))
         await campaign.finished(mailing)
     ends = await campaign.db.run("SELECT DISTINCT status, maybe_accepted FROM message")
     assert ("unknown", True) in ends
@@ -118,11 +121,11 @@ async def test_a_mailing_whose_whole_time_passed_expires_when_a_worker_comes(
 
 async def test_an_edit_replans_the_unsent_and_never_touches_what_went_out(campaign: Campaign) -> None:
     old, new = await campaign.clients(300, tag="old"), await campaign.clients(50, tag="new")
-    await campaign.sandbox.behave(latency_s=0.5)
-    async with campaign.working():
+    async with campaign.working(gateway_rate=20):
         mailing = await campaign.mailing(text="first", filter={"tags": ["old"]})
-        await campaign.reaches(mailing, sent=64)
+        await campaign.reaches(mailing, sent=1)
         await campaign.api.patch(f"/mailings/{mailing}/", json={"text": "second", "filter": {"tags": ["new"]}})
+        await campaign.api.patch("/gateway/", json={"rate": 0})
         counts = await campaign.finished(mailing)
     messages = await campaign.messages(mailing)
     sent = {message["client_id"] for message in messages if message["status"] == "sent"}
