@@ -3,7 +3,7 @@
 import asyncio
 
 from mailing.observability.counters import WorkerCounters, totals
-from support.database import Database
+from support.database import LOCK_WAITS, Database
 
 
 async def counted(db: Database) -> dict[tuple[str, str], float]:
@@ -30,3 +30,15 @@ async def test_counts_wait_for_the_database_and_go_on_meanwhile(db: Database) ->
     await db.run("ALTER TABLE gone RENAME TO worker_counter")
     await tallies.flush(db.sessions)
     assert await counted(db) == {("recovered", "jobs"): 2}
+
+
+async def test_counts_whose_flush_is_cancelled_as_the_process_ends_are_added_by_the_last_one(db: Database) -> None:
+    tallies = WorkerCounters()
+    tallies.add("recovered", "jobs")
+    async with db.holding("LOCK TABLE worker_counter"):
+        flushing = asyncio.create_task(tallies.flush(db.sessions))
+        await db.comes(LOCK_WAITS, 1)
+        flushing.cancel()
+        await asyncio.wait({flushing})
+    await tallies.flush(db.sessions)
+    assert await counted(db) == {("recovered", "jobs"): 1}

@@ -64,7 +64,7 @@ class WorkerCounters:
             await self.flush(sessions)
 
     async def flush(self, sessions: Sessions) -> None:
-        """Add the counts to the totals. While the database is unavailable, they are kept for the next flush."""
+        """Add the counts to the totals. If that fails or is cancelled, they are kept for the next flush."""
         counted, self.counted = self.counted, {}
         if not counted:
             return
@@ -72,9 +72,11 @@ class WorkerCounters:
             rows = [{"name": name, "label": label, "value": value} for (name, label), value in sorted(counted.items())]
             async with transaction(sessions) as session:
                 await session.execute(_ADD, rows)
-        except Exception as error:  # noqa: BLE001 - logged
+        except BaseException as error:
             for (name, label), value in counted.items():
                 self.add(name, label, value=value)
+            if not isinstance(error, Exception):
+                raise
             failures.log(logger, "counter flush failed, will retry", error)
 
 
