@@ -29,6 +29,7 @@ from mailing.observability.log import get
 from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
+from mailing.process.worker_pool import MAX_RECORDING_S
 from mailing.receipts.address import namespace_of, receipt_path
 from mailing.receipts.repository import read_key
 from mailing.restore.witness import witnessing
@@ -55,6 +56,7 @@ JOB_LIMITS: Final = {
     "housekeeping": 1,
 }
 DEFAULT_CONCURRENCY = 2
+MIN_GRACE_S: Final = 30.0  # for jobs when the process ends; longer if calls may take longer
 # Separate connection pools: for flow control and revalidation, which calls wait for; for claims and records; for short
 # jobs; for jobs that take long or wait long for a lock.
 URGENT_POOL = 2
@@ -142,7 +144,13 @@ async def _no_report() -> None:
 async def _work(settings: Settings, context: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
     counters, revalidator = context.counters, Revalidator(context)
     on_answer = partial(watchdog.beat, QUEUE)
-    queue = Queue(str(settings.database_url), concurrency=DEFAULT_CONCURRENCY, limits=JOB_LIMITS, on_answer=on_answer)
+    queue = Queue(
+        str(settings.database_url),
+        concurrency=DEFAULT_CONCURRENCY,
+        limits=JOB_LIMITS,
+        grace_s=max(MIN_GRACE_S, settings.gateway_timeout_s + MAX_RECORDING_S),
+        on_answer=on_answer,
+    )
     queue.task("plan_mailing", partial(plan_mailing, long))
     queue.task("settle_mailing", partial(settle_mailing, short))
     queue.task("send_mailing", partial(send_mailing, context, revalidator))

@@ -45,7 +45,7 @@ _NONE: Final[Mapping[str, int]] = {}
 
 
 class Queue:
-    """Run jobs with the handlers registered by name before `run`.
+    """Run jobs with the handlers registered by name before `run`. After `stop`, those that run have `grace_s` to end.
 
     `limits` is the number of concurrent jobs of each queue, `concurrency` that of the common queue. `on_answer` is
     called whenever the database answers. Each statement has `timeout_s`, and is repeated while the database is away: a
@@ -59,6 +59,7 @@ class Queue:
         concurrency: int,
         limits: Mapping[str, int] = _NONE,
         timeout_s: float = 10,
+        grace_s: float = 30,
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         address = parse(database_url)
@@ -73,6 +74,7 @@ class Queue:
         self._app = procrastinate.App(connector=self._connector)
         self._scheduler = PeriodicScheduler(self._connector)
         self._limits = {COMMON: concurrency, **limits}
+        self._grace_s = grace_s
 
     def task(self, name: str, handler: Handler) -> None:
 
@@ -108,7 +110,7 @@ class Queue:
                 fetch_job_polling_interval=1.0,  # the most by which a scheduled job starts late
                 delete_jobs=DeleteJobCondition.ALWAYS,
                 install_signal_handlers=False,
-                shutdown_graceful_timeout=30,
+                shutdown_graceful_timeout=self._grace_s,
                 stalled_worker_timeout=86_400,  # a worker that only froze is still registered when it thaws
             )
             working = asyncio.create_task(worker.run())  # type: ignore[no-untyped-call] # Procrastinate's
