@@ -52,7 +52,8 @@ class FlowControl:
     def __init__(self, sessions: Sessions, ticks: Ticks = ticks) -> None:
         self._sessions = sessions
         self._ticks = ticks
-        self._state: GatewayState | None = None
+        self._state: GatewayState  # read by the first `refresh`, before anything else
+        self._was_open = False  # the breaker
         self._read_at = float("-inf")
         self._unreported = NO_CALLS
         self._reporting: list[CallStats] = []  # on its way to the other workers
@@ -65,7 +66,7 @@ class FlowControl:
         """Wait for slots, and for the end of a pause up to MAX_INLINE_WAIT. Return how much may be claimed."""
         if self._ticks() - self._read_at > MAX_STATE_AGE_S or self._report_now.is_set():
             await self.refresh()
-        state, now = self._current, self._limiter.now()
+        state, now = self._state, self._limiter.now()
         if state.stopped_at or state.restored:
             return Blocked(None)
         if state.paused_until and state.paused_until > now:
@@ -89,7 +90,7 @@ class FlowControl:
 
         Results of its own calls count at once, for probes too, before the other workers know of them.
         """
-        state = self._current
+        state = self._state
         for stats in (self._unreported, *self._reporting):
             if stats.misconfigured or stats.pause_s:
                 return False
@@ -103,11 +104,11 @@ class FlowControl:
 
     @property
     def is_limited(self) -> bool:
-        return self._current.rate > 0
+        return self._state.rate > 0
 
     async def wait_for_slot(self, message_id: int) -> None:
         """Return when the message's call may begin: no second holds more calls of all workers than the rate."""
-        while self._current.rate:
+        while self._state.rate:
             slot = self._limiter.next()
             if slot is None:
                 await self._fetch_slots(0)
@@ -178,7 +179,7 @@ class FlowControl:
             state = await read(session)
         self._limiter.observe_clock(DatabaseClock(state.now, at, self._ticks))
         if at > self._read_at:  # a newer reading may have been answered before
-            _log_change(self._state, state)
+            self._log_change(state)
             self._state, self._read_at = state, at
 
     async def _admit_probe(self, state: GatewayState, most: int) -> Permit | Blocked:
@@ -192,7 +193,7 @@ class FlowControl:
 
     async def _available_slots(self, most: int) -> int:
         """Wait until a slot is available. Return `most` if the limit was lifted meanwhile."""
-        while self._current.rate:
+        while self._state.rate:
             if (free := self._limiter.available()) > 0:
                 return min(most, free)
             await self._fetch_slots(most)
@@ -214,21 +215,14 @@ class FlowControl:
             await asyncio.sleep(MAX_AHEAD_S / 20)
             await self.refresh()
 
-    @property
-    def _current(self) -> GatewayState:
-        if self._state is None:
-            raise RuntimeError("flow control is used before its first refresh")
-        return self._state
-
-
-def _log_change(was: GatewayState | None, now: GatewayState) -> None:
-    was_open = was is not None and was.breaker_opened_at is not None
-    if now.breaker_opened_at and not was_open:
-        logger.warning(
-            "breaker opened", reason=words_of(now.breaker_reason), next_probe_at=str(now.breaker_next_probe_at)
-        )
-    if was_open and not now.breaker_opened_at:
-        logger.info("breaker closed")
+    def _log_change(self, state: GatewayState) -> None:
+        is_open = state.breaker_opened_at is not None
+        if is_open and not self._was_open:
+            reason, next_probe_at = words_of(state.breaker_reason), str(state.breaker_next_probe_at)
+            logger.warning("breaker opened", reason=reason, next_probe_at=next_probe_at)
+        if self._was_open and not is_open:
+            logger.info("breaker closed")
+        self._was_open = is_open
 
 
 def _merged(earlier: CallStats, later: CallStats) -> CallStats:

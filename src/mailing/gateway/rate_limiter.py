@@ -65,7 +65,7 @@ class RateLimiter:
         self._ticks = ticks
         self.reserved: set[int] = set()
         self._slots: deque[float] = deque()
-        self._clock: DatabaseClock | None = None
+        self._clock: DatabaseClock  # observed before anything that needs it
         self._round_trip_s = float("inf")
 
     @property
@@ -75,30 +75,28 @@ class RateLimiter:
 
     def now(self) -> datetime:
         """Return database time, from the lowest-latency clock reading of the last minute."""
-        return self._known_clock().now()
+        return self._clock.now()
 
     def instant(self, local: float) -> datetime:
         """Return the database time of a `ticks` reading, from the same clock reading as `now`."""
-        return self._known_clock().instant(local)
+        return self._clock.instant(local)
 
     def observe_clock(self, clock: DatabaseClock) -> None:
         round_trip_s = self._ticks() - clock.at
-        known = self._clock
         if (
-            known is None
-            or round_trip_s < self._round_trip_s
-            or clock.at - known.at > MAX_CLOCK_AGE_S
-            or self._has_stepped(known, clock, within_s=round_trip_s + self._round_trip_s)
+            round_trip_s < self._round_trip_s
+            or clock.at - self._clock.at > MAX_CLOCK_AGE_S
+            or self._has_stepped(clock, within_s=round_trip_s + self._round_trip_s)
         ):
             self._clock, self._round_trip_s = clock, round_trip_s
 
-    def _has_stepped(self, known: DatabaseClock, clock: DatabaseClock, *, within_s: float) -> bool:
+    def _has_stepped(self, clock: DatabaseClock, *, within_s: float) -> bool:
         """Whether two readings differ by more than both round trips took: then the clock was set."""
-        apart_s = abs((clock.read - known.instant(clock.at)).total_seconds())
+        apart_s = abs((clock.read - self._clock.instant(clock.at)).total_seconds())
         return apart_s > within_s + MIN_STEP_S
 
     def add(self, grant: SlotGrant) -> None:
-        until = self._known_clock().at_local(grant.until)
+        until = self._clock.at_local(grant.until)
         self._slots.extend(until - left * grant.spacing_s for left in range(grant.count, 0, -1))
 
     def next(self) -> float | None:
@@ -115,8 +113,3 @@ class RateLimiter:
         over = self._ticks() - self.tolerance_s
         while self._slots and self._slots[0] < over:
             self._slots.popleft()
-
-    def _known_clock(self) -> DatabaseClock:
-        if self._clock is None:
-            raise RuntimeError("the database's clock was not read yet")
-        return self._clock
