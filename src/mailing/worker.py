@@ -28,8 +28,8 @@ from mailing.observability.counters import RECOVERED
 from mailing.observability.log import get
 from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.process import heartbeat
+from mailing.process.supervisor import worker_grace_s
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
-from mailing.process.worker_pool import MAX_RECORDING_S
 from mailing.receipts.address import namespace_of, receipt_path
 from mailing.receipts.repository import read_key
 from mailing.restore.witness import witnessing
@@ -148,7 +148,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
         str(settings.database_url),
         concurrency=DEFAULT_CONCURRENCY,
         limits=JOB_LIMITS,
-        grace_s=max(MIN_GRACE_S, settings.gateway_timeout_s + MAX_RECORDING_S),
+        grace_s=max(MIN_GRACE_S, worker_grace_s(settings.gateway_timeout_s)),
         on_answer=on_answer,
     )
     queue.task("plan_mailing", partial(plan_mailing, long))

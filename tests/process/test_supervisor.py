@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mailing.process import supervisor
+from mailing.process import local_stack, supervisor
+from mailing.process.ports import free_port
 from mailing.process.supervisor import Child, Signals, delay_before_restart, supervise
+from mailing.settings import Settings
 from support.processes import is_running, until
 
 # each child first writes its pid into the file named by its first argument
@@ -198,3 +200,19 @@ async def test_ctrl_c_ends_the_supervisor_and_its_children(children: Children) -
     async with asyncio.timeout(5):
         assert await process.wait() == 0
     assert not is_running(children.pids()[0])
+
+
+async def test_up_gives_its_worker_time_for_the_longest_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    graces_s: list[float] = []
+
+    async def note(*_: object, grace_s: float = supervisor.GRACE_S, **_others: object) -> None:
+        graces_s.append(grace_s)
+
+    monkeypatch.setattr(local_stack, "supervise", note)
+    nowhere = f"postgresql://127.0.0.1:{free_port()}/mailing"
+    settings = Settings(data_dir=str(tmp_path), port=free_port(), database_url=nowhere, gateway_timeout_s=20)
+    with pytest.raises(ConnectionRefusedError):
+        async with local_stack.local_stack(settings, sandbox_port=free_port(), signals=Signals(), echo=print):
+            pass
+    assert graces_s == [supervisor.worker_grace_s(20)]
+    assert graces_s[0] > 20

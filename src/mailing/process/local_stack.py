@@ -18,7 +18,7 @@ from mailing.errors import MailingError
 from mailing.gateway.sandbox.dialects import base_path_of
 from mailing.process.local_database import Echo, create_database, data_dir_of, url_of
 from mailing.process.ports import require_free_port
-from mailing.process.supervisor import Child, Signals, supervise
+from mailing.process.supervisor import Child, Signals, supervise, worker_grace_s
 from mailing.settings import PREFIX, Settings, environment
 
 SANDBOX_HOST = "127.0.0.1"  # even if MAILING_HOST is public: it shows phones and texts without a key
@@ -61,7 +61,8 @@ async def local_stack(
         arguments = ("--host", SANDBOX_HOST, "--port", str(sandbox_port), "--provider", settings.gateway_provider)
         children = [_child("sandbox", complete, *arguments)]
     children += [_child(name, complete, "--wait", str(PREPARATION_S)) for name in ("api", "worker")]
-    running = asyncio.create_task(supervise(children, signals=signals, on_event=echo))
+    grace_s = worker_grace_s(settings.gateway_timeout_s)
+    running = asyncio.create_task(supervise(children, signals=signals, on_event=echo, grace_s=grace_s))
 
     async def end() -> None:
         signals.stop.set()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 EXIT_USAGE = 2  # wrong usage or configuration: a restart would not help
 GRACE_S = 10.0
+MAX_RECORDING_S = 5.0  # what a worker that stops may take to record results, beside its longest call
 MAX_RESTART_DELAY_S = 5.0
 STABLE_AFTER_S = 30.0  # a child that ran this long is restarted without delay again
 
@@ -51,6 +52,11 @@ def on_signal_to_end(act: Callable[[], object]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, act)
+
+
+def worker_grace_s(gateway_timeout_s: float) -> float:
+    """Return how long a worker may take to end: its calls go on, and are recorded."""
+    return gateway_timeout_s + MAX_RECORDING_S
 
 
 async def supervise(

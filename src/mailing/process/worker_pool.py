@@ -5,12 +5,10 @@ import sys
 
 from mailing.errors import MailingError
 from mailing.observability.log import get
-from mailing.process.supervisor import Child, Signals, supervise
+from mailing.process.supervisor import Child, Signals, supervise, worker_grace_s
 from mailing.settings import Settings
 
 logger = get(__name__)
-
-MAX_RECORDING_S = 5.0  # what a worker that stops may take to record results, beside its longest call
 
 
 async def run_worker_pool(settings: Settings, processes: int) -> None:
@@ -18,7 +16,7 @@ async def run_worker_pool(settings: Settings, processes: int) -> None:
     signals = Signals()
     signals.listen()
     children = [_worker(number) for number in range(1, processes + 1)]
-    grace_s = settings.gateway_timeout_s + MAX_RECORDING_S
+    grace_s = worker_grace_s(settings.gateway_timeout_s)
     logger.info("workers started", processes=processes)
     refused = await supervise(children, signals=signals, on_event=_log, grace_s=grace_s)
     if refused:
