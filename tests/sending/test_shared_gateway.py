@@ -72,6 +72,19 @@ async def test_three_gates_together_never_let_more_through_in_a_second_than_the_
     assert min(later - earlier for earlier, later in zip(passed, passed[40:], strict=False)) >= 1
 
 
+async def test_a_call_that_needs_a_second_turn_gets_another_slot(db: Database) -> None:
+    """Its connection was closed in its first turn. At 4 a second all slots of the next second are gone by then."""
+    async with autocommit(db.sessions) as session:
+        await change_rate(session, 4, by="test")
+    flow_control, turns = FlowControl(db.sessions), list[float]()
+    assert await flow_control.admit(1) == Permit(1)
+    flow_control.reserve(1)
+    for _ in range(6):
+        await flow_control.wait_for_slot(1)
+        turns.append(asyncio.get_running_loop().time())
+    assert turns[4] - turns[0] >= 1
+
+
 async def test_two_workers_keep_the_rate_and_a_new_one_is_taken_up_while_they_run(campaign: Campaign) -> None:
     """At 8 a second the 500 messages would take twice as long as the test's patience."""
     await campaign.clients(500)

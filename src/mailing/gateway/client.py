@@ -6,6 +6,7 @@ The type of an exception does not tell what became of a call. Whether the reques
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +22,7 @@ from mailing.gateway.http_transport import (
     Exchange,
     HttpTransport,
     NotWrittenError,
+    StaleConnectionError,
     known_certificates,
     reason_of,
 )
@@ -140,11 +142,9 @@ class GatewayClient:
 
     async def _exchange(self, transport: HttpTransport, request: "_Request") -> Answer | None:
         request.missing = ReasonCode.no_connection
-        exchange = await transport.connect()
-        try:
-            return await request.perform(exchange)
-        finally:
-            exchange.release()
+        with suppress(StaleConnectionError):  # closed while the permission was awaited
+            return await request.perform(await transport.connect())
+        return await request.perform(await transport.connect(reuse=False))
 
     def _payload(
         self, transport: HttpTransport, message_id: int, phone: str, text: str, refusals: int, valid_for_s: float
@@ -171,6 +171,13 @@ class _Request:
     status: int | None = None
 
     async def perform(self, exchange: Exchange) -> Answer | None:
+        """Ask for permission, write, and read the answer. Raise StaleConnectionError if nothing could be written."""
+        try:
+            return await self._perform(exchange)
+        finally:
+            exchange.release()
+
+    async def _perform(self, exchange: Exchange) -> Answer | None:
         permitted = self.before_send()
         if not isinstance(permitted, bool):
             permitted = await self.deadline.suspend_for(permitted)

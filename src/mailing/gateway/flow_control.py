@@ -109,6 +109,7 @@ class FlowControl:
     async def wait_for_slot(self, message_id: int) -> None:
         """Return when the message's call may begin: no second holds more calls of all workers than the rate."""
         while self._state.rate:
+            self._limiter.reserved.add(message_id)
             slot = self._limiter.next()
             if slot is None:
                 await self._fetch_slots(0)
@@ -117,7 +118,6 @@ class FlowControl:
             await asyncio.sleep(slot - self._ticks())
             if self._ticks() <= slot + self._limiter.tolerance_s:
                 return
-            self._limiter.reserved.add(message_id)
 
     def record(self, answer: Answer, *, probe: bool) -> None:
         match answer.outcome:

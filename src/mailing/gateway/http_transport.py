@@ -50,6 +50,10 @@ class NotWrittenError(aiohttp.ClientError):
         self.reason = reason
 
 
+class StaleConnectionError(NotWrittenError):
+    """A kept connection went stale before the first byte. That says nothing about the gateway: a new one may work."""
+
+
 class HttpTransport:
     """Up to `concurrency` connections to the host of `base_url`; an idle one is kept for IDLE_CONNECTION_S.
 
@@ -76,18 +80,18 @@ class HttpTransport:
             connection.close()
         await self._connector.close()
 
-    async def connect(self) -> "Exchange":
+    async def connect(self, *, reuse: bool = True) -> "Exchange":
         """Raise one of TRANSPORT_ERRORS if there is no connection."""
-        while self._idle:
+        while reuse and self._idle:
             since, connection = self._idle.pop()
-            if flaw_of(connection) is None and ticks() - since < IDLE_CONNECTION_S:
-                return Exchange(self, connection)
+            if flaw_of(connection, idle_since=since) is None:
+                return Exchange(self, connection, idle_since=since)
             connection.close()
         return Exchange(self, await self._connector.connect(self._target, [], NO_TIMEOUT))
 
-    def keep(self, connection: Connection) -> None:
+    def keep(self, connection: Connection, *, idle_since: float) -> None:
         """Keep it for another call, or close it after IDLE_CONNECTION_S."""
-        self._idle.append((ticks(), connection))
+        self._idle.append((idle_since, connection))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(IDLE_CONNECTION_S, self._close_idle)
 
@@ -104,10 +108,14 @@ class HttpTransport:
         return head + call.headers + b"\r\n" + call.body
 
 
-def flaw_of(connection: Connection) -> ReasonCode | None:
-    """Return why no request can be written to it. Bytes that a server sent unasked would be read as the next answer."""
+def flaw_of(connection: Connection, *, idle_since: float | None = None) -> ReasonCode | None:
+    """Return why no request can be written to it. Bytes that a server sent unasked would be read as the next answer.
+
+    A connection that was idle for IDLE_CONNECTION_S counts as closed.
+    """
     protocol = connection.protocol
-    if protocol is None or not protocol.is_connected():
+    is_too_old = idle_since is not None and ticks() - idle_since >= IDLE_CONNECTION_S
+    if protocol is None or not protocol.is_connected() or is_too_old:
         return ReasonCode.connection_closed
     return ReasonCode.connection_spoiled if protocol.should_close else None
 
@@ -115,23 +123,24 @@ def flaw_of(connection: Connection) -> ReasonCode | None:
 class Exchange:
     """One request and its answer on a connection: `check`, `write`, `head`, `body`; then `release`, wherever it ended.
 
-    `head` and `body` raise one of TRANSPORT_ERRORS.
+    `head` and `body` raise one of TRANSPORT_ERRORS. `idle_since` is None for a new connection.
     """
 
-    def __init__(self, transport: HttpTransport, connection: Connection) -> None:
+    def __init__(self, transport: HttpTransport, connection: Connection, *, idle_since: float | None = None) -> None:
         self._transport = transport
         self._connection = connection
+        self._idle_since = idle_since
         self._unused = True
         self._content: StreamReader | None = None
 
     def check(self) -> None:
         """Call right before the first byte. Raises NotWrittenError for a connection that can't be used any more."""
-        if flaw := flaw_of(self._connection):
-            raise NotWrittenError(flaw)
+        if flaw := flaw_of(self._connection, idle_since=self._idle_since):
+            raise NotWrittenError(flaw) if self._idle_since is None else StaleConnectionError(flaw)
 
     def write(self, request: bytes) -> None:
         protocol, transport = self._endpoints()
-        self._unused = False
+        self._unused, self._idle_since = False, None
         protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_AHEAD_BYTES)
         transport.write(request)
 
@@ -156,8 +165,8 @@ class Exchange:
     def release(self) -> None:
         """Keep the connection for the next call if the whole answer was read or nothing was written; else close it."""
         is_at_rest = self._unused or (self._content is not None and self._content.at_eof())
-        if is_at_rest and flaw_of(self._connection) is None:
-            self._transport.keep(self._connection)
+        if is_at_rest and flaw_of(self._connection, idle_since=self._idle_since) is None:
+            self._transport.keep(self._connection, idle_since=self._idle_since or ticks())
         else:
             self._connection.close()
 
