@@ -1,6 +1,7 @@
 """What the sweep wakes, and how often; and which leases that ran out it finds."""
 
 import pytest
+from msgspec.structs import replace
 
 from mailing.messages.leases import RetryPolicy
 from mailing.sending import sweep as sweeping
@@ -67,3 +68,17 @@ async def test_a_lost_lease_that_somebody_holds_just_then_is_not_forgotten(db: D
         for _ in range(3):
             assert await sweep(db.sessions, POLICY) == 0
     assert await sweep(db.sessions, POLICY) == 1
+
+
+async def test_the_first_repeat_of_a_lost_call_waits_for_a_receipt_and_later_ones_back_off(
+    db: Database, messages: list[int]
+) -> None:
+    await db.run(
+        "UPDATE message SET lease_until = now() - interval '1 s', maybe_accepted = id = :later", later=messages[1]
+    )
+    assert await sweep(db.sessions, replace(POLICY, first_repeat_s=60)) == 2
+    first, later = await db.run("""
+        SELECT CAST(extract(epoch FROM m.due_at - a.started_at) AS float) AS wait_s, m.wait_reason
+        FROM message m JOIN attempt a ON a.message_id = m.id ORDER BY m.id""")
+    assert first == (60, "retry")
+    assert 0 < later.wait_s <= 2 * POLICY.base_s
