@@ -1,6 +1,6 @@
 """Messages that no claim may take, or can take: they don't keep the others waiting."""
 
-from mailing.messages.claim import claim
+from mailing.messages.claim import claim, explain_empty
 from support.campaign import Campaign
 from support.database import Database
 
@@ -39,6 +39,17 @@ async def test_a_claim_ends_nothing_in_a_restored_database(db: Database) -> None
     assert await db.value("SELECT status FROM message") == "pending"
 
 
+async def test_what_is_due_already_or_has_ended_is_not_the_next_to_be_due(db: Database) -> None:
+    """Otherwise a message that no claim takes would bring its job back at once, again and again."""
+    mailing_id = await db.add_mailing()
+    _, waiting, _ = await db.add_messages(mailing_id, ["pending", "pending", "cancelled"])
+    await db.run("UPDATE message SET due_at = now() + interval '10 min' WHERE status = 'cancelled'")
+    later = await db.value(
+        "UPDATE message SET due_at = now() + interval '20 min' WHERE id = :id RETURNING due_at", id=waiting
+    )
+    assert (await db.commit(explain_empty, mailing_id)).next_due == later
+
+
 async def test_a_row_that_no_claim_can_take_is_postponed_and_the_others_are_sent(campaign: Campaign) -> None:
     clients = await campaign.clients(600)
     await campaign.db.run(
@@ -48,7 +59,8 @@ async def test_a_row_that_no_claim_can_take_is_postponed_and_the_others_are_sent
         mailing_id = await campaign.mailing()
         await campaign.shows(mailing_id, planned=600, sent=599, pending=1)
     (row,) = await campaign.db.run(
-        "SELECT client_id, reason_code, reason_params, due_at > now() AS later FROM message WHERE status <> 'sent'"
+        """SELECT client_id, wait_reason, reason_code, reason_params, due_at > now() AS later
+        FROM message WHERE status <> 'sent'"""
     )
-    assert tuple(row) == (clients[3], "not_claimable", {"error": "poisoned"}, True)
+    assert tuple(row) == (clients[3], "retry", "not_claimable", {"error": "poisoned"}, True)
     assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * 599
