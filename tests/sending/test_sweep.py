@@ -82,3 +82,14 @@ async def test_the_first_repeat_of_a_lost_call_waits_for_a_receipt_and_later_one
         FROM message m JOIN attempt a ON a.message_id = m.id ORDER BY m.id""")
     assert first == (60, "retry")
     assert 0 < later.wait_s <= 2 * POLICY.base_s
+
+
+@pytest.mark.parametrize(("revision", "is_void"), [(1, False), (2, True)], ids=["the first plan", "an edit"])
+async def test_the_window_of_a_call_lost_since_an_edit_is_void(
+    db: Database, messages: list[int], revision: int, is_void: bool
+) -> None:
+    for message_id in messages:
+        await db.run(LOSE, id=message_id)
+    await db.run("UPDATE mailing SET plan_revision = :revision, plan_heartbeat_at = now()", revision=revision)
+    assert await sweep(db.sessions, POLICY) == 2
+    assert await db.run("SELECT status, closes_at = '-infinity' FROM message") == [("pending", is_void)] * 2
