@@ -39,6 +39,7 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
     message_id = await db.value("SELECT min(id) FROM message")
     await db.add_attempt(message_id, "accepted")
     await db.add_receipt(message_id, 2, "27")
+    await db.run("UPDATE mailing SET text = 'Edited later', text_revision = 2 WHERE id = (SELECT min(id) FROM mailing)")
     await api.patch(f"/clients/{client_id}/", json={"opted_out": True})
     known = await db.commit(export_person, PHONE)
     assert known.client

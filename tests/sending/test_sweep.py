@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from mailing.mailings.repository import PLAN_TIMEOUT_S
 from mailing.messages.leases import RetryPolicy
 from mailing.sending import sweep as sweeping
 from mailing.sending.sweep import sweep
@@ -47,6 +48,21 @@ async def test_what_this_process_is_sending_is_not_woken_by_itself(db: Database)
     mailings = await due_mailings(db, 3)
     await sweep(db.sessions, POLICY, {mailings[1]})
     assert await db.run(WOKEN) == [("send_mailing", mailings[0]), ("send_mailing", mailings[2])]
+
+
+@pytest.mark.parametrize("status", ["running", "paused"])
+@pytest.mark.parametrize(("silent_s", "woken"), [(0, []), (PLAN_TIMEOUT_S, ["plan_mailing"])])
+async def test_a_plan_is_taken_up_once_its_worker_is_silent_for_long(
+    db: Database, status: str, silent_s: int, woken: list[str]
+) -> None:
+    await db.add_mailing(status=status)
+    await db.run(
+        """UPDATE mailing SET plan_revision = 2, planning_revision = 2,
+        plan_heartbeat_at = now() - make_interval(secs => :silent_s)""",
+        silent_s=silent_s,
+    )
+    await sweep(db.sessions, POLICY)
+    assert [task for task, _ in await db.run(WOKEN)] == woken
 
 
 @pytest.fixture

@@ -75,8 +75,8 @@ _RESOLVE_BY_RECEIPTS = text("""
         WHERE m.id = ANY(ARRAY(SELECT id FROM doubtful)) AND m.maybe_accepted AND m.status IN ('pending', 'unknown')
         ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED
     ), moved AS (
-        UPDATE message m SET status = 'sent', counted_attempts = greatest(m.counted_attempts, 1), wait_reason = NULL,
-            finished_at = now(), reason_code = NULL, reason_params = NULL
+        UPDATE message m SET status = 'sent', wait_reason = NULL, finished_at = now(),
+            reason_code = NULL, reason_params = NULL
         FROM proven p WHERE m.id = p.id
         RETURNING m.id, m.mailing_id, m.client_id
     ), recorded AS (
