@@ -94,6 +94,7 @@ def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
         (["api"], {"MAILING_PORT": "x", "MAILING_PROT": "1"}, "MAILING_PROT is not a setting"),
         (["import", "missing.csv"], {}, "does not exist"),
         (["report", "--date", "yesterday"], {}, "is not a day, such as 2026-12-01"),
+        (["resume-after-restore", "--nothing-was-lost", "--force"], {}, "cannot be combined with another option"),
         (["key", "revoke", "0"], {}, "not in the range"),
         (["key", "revoke", str(2**63)], {}, "not in the range"),
     ],
@@ -215,6 +216,7 @@ def test_a_user_with_keys_is_disabled_when_it_is_said_what_becomes_of_them(
     assert typing("user", "disable", "boris", "--keep-keys") == "User disabled. API keys left working: 2.\n"
     assert typing("user", "disable", "boris", "--revoke-keys") == "User disabled. API keys revoked: 2.\n"
     assert typing("user", "disable", "boris") == "User disabled.\n"
+    assert typing("user", "enable", "boris") == "User enabled.\n"
     assert typing("key", "list").count("boris") == 2
 
 

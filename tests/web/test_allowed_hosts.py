@@ -72,6 +72,13 @@ async def test_a_foreign_name_changes_nothing(settings: Settings) -> None:
         assert (await api.post("http://test/admin/sign-in", data=told, headers=EVIL)).status_code == 421
 
 
+@pytest.mark.parametrize("hosts", [["test", "test"], ["a" * 301]])
+async def test_a_request_names_one_host(settings: Settings, hosts: list[str]) -> None:
+    async with running_api(settings) as api:
+        answer = await api.get("/clients/", headers=[("Host", host) for host in hosts])
+        assert (answer.status_code, "Send one Host header" in answer.json()["detail"]) == (400, True)
+
+
 async def test_a_name_that_was_told_is_served(settings: Settings) -> None:
     async with running_api(replace(settings, allowed_hosts="evil.example")) as api:
         assert (await api.get("/clients/", headers=EVIL)).status_code == 200
