@@ -85,15 +85,6 @@ async def test_a_new_role_counts_from_the_next_request(db: Database) -> None:
     assert await who(db, token) == User(boris, "boris", Role.VIEWER)
 
 
-async def test_the_last_admin_stays_one(db: Database) -> None:
-    admin = await made(db)
-    async with transaction(db.sessions) as session:
-        with pytest.raises(Conflict, match="last admin"):
-            await users.set_role(session, admin, Role.SENDER, by="tests")
-        with pytest.raises(Conflict, match="last admin"):
-            await users.disable(session, admin, by="tests")
-
-
 async def test_of_two_admins_who_disable_each_other_one_stays(db: Database) -> None:
     pair = [await made(db, name) for name in ("anna", "boris")]
 

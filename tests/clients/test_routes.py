@@ -24,10 +24,6 @@ async def test_a_client_is_created_and_its_address_answered(api: Api) -> None:
     assert (await api.get(answer.headers["location"].removeprefix("/mailing/api"))).json() == client
 
 
-async def test_the_operator_code_is_the_callers_where_given(api: Api) -> None:
-    assert (await created(api, operator_code="925"))["operator_code"] == "925"
-
-
 async def test_a_phone_belongs_to_one_client(api: Api) -> None:
     first = await created(api)
     second = await created(api, phone="79161234568")

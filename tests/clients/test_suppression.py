@@ -1,19 +1,17 @@
 """An opt-out belongs to the phone: it outlives the client, and every way in respects it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from mailing.clients.csv_transfer import import_clients
 from mailing.clients.repository import ClientRepository
-from mailing.clients.schemas import ClientIn, ClientPatch, ImportResult
+from mailing.clients.schemas import ClientIn, ClientPatch
 from mailing.database.engine import transaction
 from mailing.privacy.erasure import allow_again, erase, export_person
 from support.answers import Json, json_of
 from support.api import Api
-from support.client_requests import MOSCOW, created, uploaded
+from support.client_requests import MOSCOW, created, imported, uploaded
 from support.database import LOCK_WAITS, Database
 
 PHONE, OTHER = "79161234567", "79161234568"
@@ -154,30 +152,23 @@ async def test_any_statement_is_bound_by_the_list(api: Api, db: Database) -> Non
     assert await db.value("SELECT reason_code FROM suppression") == "statement"
 
 
-async def file_imported(db: Database, file: str) -> ImportResult:
-    async def chunks() -> AsyncIterator[bytes]:
-        yield file.encode()
-
-    return await db.commit(import_clients, chunks(), by="test")
-
-
 async def test_a_client_created_while_its_phone_is_opted_out_by_a_file_is_opted_out(db: Database) -> None:
     """Neither transaction sees the other's row: the later one has to wait."""
     async with db.sessions() as creating, creating.begin():
         await ClientRepository(creating).create(ClientIn(phone=PHONE, timezone="UTC"), by="test")
-        importing = asyncio.create_task(file_imported(db, f"phone,opted_out\n{PHONE},yes\n"))
+        importing = asyncio.create_task(imported(db, f"phone,opted_out\n{PHONE},yes\n"))
         await db.comes(LOCK_WAITS, 1)
     assert (await importing).opted_out == 1
     assert await db.value("SELECT opted_out FROM client") is True
 
 
 async def test_an_opt_out_and_a_file_with_the_same_client_both_hold(db: Database) -> None:
-    await file_imported(db, f"phone,timezone\n{PHONE},UTC\n")
+    await imported(db, f"phone,timezone\n{PHONE},UTC\n")
     client_id = await db.value("SELECT id FROM client")
     file = f"phone,timezone,opted_out\n{PHONE},Asia/Omsk,no\n{OTHER},UTC,yes\n"
     async with db.sessions() as changing, changing.begin():
         await ClientRepository(changing).change(client_id, ClientPatch(opted_out=True), by="test")
-        importing = asyncio.create_task(file_imported(db, file))
+        importing = asyncio.create_task(imported(db, file))
         await db.comes(LOCK_WAITS, 1)
     await importing
     rows = await db.run("SELECT phone, timezone, opted_out FROM client ORDER BY phone")
@@ -186,7 +177,7 @@ async def test_an_opt_out_and_a_file_with_the_same_client_both_hold(db: Database
 
 async def test_opting_out_by_files_and_by_hand_at_once_never_ends_in_a_deadlock(db: Database) -> None:
     phones = [f"7916000{number:04}" for number in range(60)]
-    await file_imported(db, "phone,timezone\n" + "".join(f"{phone},UTC\n" for phone in phones[:40]))
+    await imported(db, "phone,timezone\n" + "".join(f"{phone},UTC\n" for phone in phones[:40]))
     ids = [row.id for row in await db.run("SELECT id FROM client ORDER BY id")]
 
     async def by_hand(client_id: int, *, opted_out: bool) -> None:
@@ -196,7 +187,7 @@ async def test_opting_out_by_files_and_by_hand_at_once_never_ends_in_a_deadlock(
     alone = "phone,opted_out\n" + "".join(f"{phone},yes\n" for phone in reversed(phones))
     zoned = "phone,timezone,opted_out\n" + "".join(f"{phone},Asia/Omsk,yes\n" for phone in phones)
     hands = [by_hand(id_, opted_out=id_ % 2 == 0) for id_ in ids]
-    await asyncio.gather(file_imported(db, alone), *hands[:20], file_imported(db, zoned), *hands[20:])
+    await asyncio.gather(imported(db, alone), *hands[:20], imported(db, zoned), *hands[20:])
     unequal = """SELECT count(*) FROM client c CROSS JOIN erasure_key k WHERE c.opted_out <> EXISTS (
         SELECT FROM suppression s WHERE s.phone_hash = erasure_hash(c.phone, k.key))"""
     assert await db.value(unequal) == 0

@@ -130,12 +130,6 @@ async def test_a_job_that_was_removed_while_it_ran_ends_like_any_other(
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
-async def test_a_periodic_job_runs_by_itself(database_url: str) -> None:
-    ticks: asyncio.Queue[None] = asyncio.Queue()
-    async with working(ticking(database_url, ticks)):
-        await asyncio.wait_for(ticks.get(), 5)
-
-
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_periodic_jobs_go_on_when_the_workers_clock_steps(
     database_url: str, monkeypatch: pytest.MonkeyPatch, hours: int

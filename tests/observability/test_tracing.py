@@ -12,9 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from mailing.cli.main import cli
-from mailing.database.engine import transaction
 from mailing.errors import ConfigurationError
-from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
 from mailing.observability import tracing
 from mailing.observability.tracing import otel
@@ -22,6 +20,7 @@ from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.api import KEY, Api
 from support.database import Database
+from support.jobs import enqueue
 from support.logs import logged
 from support.plain_http import NO_TLS
 from support.processes import MAILING, clean_environment, running, until_ready
@@ -113,21 +112,18 @@ async def test_a_job_is_a_child_of_what_enqueued_it_and_one_that_goes_on_is_link
     over = asyncio.Event()
 
     async def first(**_: int) -> None:
-        async with transaction(db.sessions) as session:
-            await defer(session, "again", round=1)
+        await enqueue(db, "again", round=1)
 
     async def again(round: int) -> None:  # noqa: A002 - the name of the job's argument
         if round == 2:
             over.set()
             return
-        async with transaction(db.sessions) as session:
-            await defer(session, "again", round=2)
+        await enqueue(db, "again", round=2)
 
     queue = Queue(database_url, concurrency=1)
     queue.task("first", first)
     queue.task("again", again)
-    async with transaction(db.sessions) as session:
-        await defer(session, "first", mailing_id=7)
+    await enqueue(db, "first", mailing_id=7)
     stop = asyncio.Event()
     worker = asyncio.create_task(queue.run(stop))
     await asyncio.wait_for(over.wait(), 30)
@@ -152,8 +148,7 @@ async def test_a_job_from_a_traced_process_runs_where_traces_are_off(
         await called.put(args)
 
     with tracing.step("somebody's"):
-        async with transaction(db.sessions) as session:
-            await defer(session, "plan", mailing_id=7)
+        await enqueue(db, mailing_id=7)
     tracing.finish()
     assert list((await db.value("SELECT args -> 'trace' FROM procrastinate_jobs")).keys()) == ["parent"]
     queue = Queue(database_url, concurrency=1)

@@ -1,7 +1,7 @@
 """A plan and a change of its clients at the same moment: the interleavings of decision 24."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -22,6 +22,7 @@ from mailing.messages.rescheduling import SendWindow, invalidate_windows_of_clie
 from mailing.reasons.codes import ReasonCode
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
+from support.client_requests import in_pieces
 from support.database import LOCK_WAITS, PLAN_LOCK_WAITS, Database
 
 AUDIENCE = Audience([], [], 1_000)
@@ -42,11 +43,7 @@ async def remove(session: AsyncSession, client_id: int) -> None:
 
 async def move_by_import(session: AsyncSession, client_id: int) -> None:
     client = await ClientRepository(session).get(client_id)
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield f"phone,timezone\n{client.phone},Asia/Tokyo\n".encode()
-
-    await import_clients(session, chunks(), by="test")
+    await import_clients(session, in_pieces(f"phone,timezone\n{client.phone},Asia/Tokyo\n"), by="test")
 
 
 Act = Callable[[AsyncSession], Awaitable[object]]

@@ -33,11 +33,13 @@ def failed(answer: httpx.Response) -> str:
     return str(body["check"])
 
 
-async def test_a_process_is_alive_even_without_a_database() -> None:
-    async with client("postgresql://nobody@127.0.0.1:1/none") as http:
-        answer = await http.get("/live")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
-    assert answer.headers["cache-control"] == "no-store"
+async def test_a_process_whose_database_does_not_answer_is_alive_and_not_ready() -> None:
+    async with client("postgresql://nobody:a-secret@127.0.0.1:1/none") as http:
+        alive, ready = await http.get("/live"), await http.get("/ready")
+    assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
+    assert alive.headers["cache-control"] == "no-store"
+    assert failed(ready) == "database"
+    assert "a-secret" not in ready.text
 
 
 @pytest.mark.parametrize("path", ["/ready", "/ready/"])
@@ -75,13 +77,6 @@ async def test_it_is_not_ready_without_its_database_and_names_no_database(databa
     assert failed(answer) == "database"
     assert "InvalidCatalogNameError" in answer.json()["detail"]
     assert name not in answer.text
-
-
-async def test_it_is_not_ready_when_nothing_listens() -> None:
-    async with client("postgresql://nobody:a-secret@127.0.0.1:1/none") as http:
-        answer = await http.get("/ready")
-    assert failed(answer) == "database"
-    assert "a-secret" not in answer.text
 
 
 async def test_a_database_that_keeps_it_waiting_is_not_ready_after_two_seconds(database_url: str) -> None:

@@ -18,6 +18,7 @@ from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.web import idempotency, idempotency_keys
 from support.api import Api, bound_app, running_api
+from support.client_requests import in_pieces
 from support.database import CONFLICT, LOCK_WAITS, Database
 from support.proxy import proxy
 from support.query_plans import executed, scans
@@ -122,7 +123,7 @@ async def test_an_import_is_repeated_without_work_and_compared_to_its_last_byte(
     first = await api.post("/clients/import", content=FILE, headers=KEY)
     assert (first.status_code, first.json()["created"], first.json()["rejected"]) == (200, 2, 1)
     await db.run("DELETE FROM client")
-    assert is_repeated(await api.post("/clients/import", content=in_pieces(FILE), headers=KEY), first)
+    assert is_repeated(await api.post("/clients/import", content=in_pieces(FILE, 1), headers=KEY), first)
     assert await db.value("SELECT count(*) FROM client") == 0
     assert is_refused(await api.post("/clients/import", content=FILE + "\n", headers=KEY), 422)
 
@@ -138,11 +139,6 @@ async def test_an_import_is_judged_before_a_transaction_begins_and_the_key_is_ta
         for words in ("pg_try_advisory", "staged_client")
     )
     assert taken < staged
-
-
-async def in_pieces(file: str, size: int = 1) -> AsyncIterator[bytes]:
-    for start in range(0, len(file), size):
-        yield file[start : start + size].encode()
 
 
 async def test_memory_does_not_grow_with_the_body_whether_it_is_new_or_repeated(api: Api) -> None:
