@@ -10,6 +10,10 @@ def host_of(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def http_url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback

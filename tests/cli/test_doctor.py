@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from mailing.cli.doctor import run_checks
+from mailing.cli.doctor import print_findings, run_checks
 from mailing.cli.findings import Finding, line
 from mailing.database import lock_waits
 from mailing.database.migrations import migrate
@@ -19,6 +20,7 @@ from mailing.settings import Settings, environment
 from mailing.timezones import iana_version
 from support.commands import mailing
 from support.database import LOCK_WAITS, Database
+from support.processes import clean_environment
 
 NOWHERE = "127.0.0.1:1"
 
@@ -97,6 +99,31 @@ async def test_a_lock_that_others_wait_for_is_told_with_its_holder(
     assert finding.verdict == "fail"
     assert f"holds a lock{held}; statements that wait for it: 1" in finding.detail
     assert f"pg_terminate_backend({pid})" in finding.remedy
+
+
+async def test_a_locked_table_ends_the_checks_and_not_by_the_time_limit(
+    tmp_path: Path, database_url: str, db: Database
+) -> None:
+    async with db.engine.begin() as holder:
+        await holder.exec_driver_sql("LOCK TABLE message")
+        findings = await found(tmp_path, database_url=database_url)
+    assert "a lock on message" in findings["locks"].detail
+    assert findings["database"].detail == "a locked table kept the other checks waiting"
+
+
+async def test_no_transaction_stays_open_when_the_reader_of_the_findings_goes_away(
+    tmp_path: Path, database_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", clean_environment(MAILING_DATABASE_URL=database_url))
+
+    def echo(shown: str) -> None:
+        if "clock" in shown:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        await print_findings(tmp_path / ".env", echo)
+    transactions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start < now()"
+    assert await db.value(transactions) == 0
 
 
 async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, db: Database) -> None:

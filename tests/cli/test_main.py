@@ -1,10 +1,14 @@
 """The command line as its user meets it: real processes, exit codes, one line of error."""
 
 import asyncio
+import fcntl
 import os
 import re
 import shlex
+import signal
 import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,7 +30,7 @@ from support import commands
 from support.database import Database
 from support.logs import logged
 from support.postgres import url_of
-from support.processes import MAILING, clean_environment, until
+from support.processes import MAILING, clean_environment, running, until
 from support.running_site import free_port_with_the_next
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
@@ -95,6 +99,8 @@ def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
         (["import", "missing.csv"], {}, "does not exist"),
         (["report", "--date", "yesterday"], {}, "is not a day, such as 2026-12-01"),
         (["resume-after-restore", "--nothing-was-lost", "--force"], {}, "cannot be combined with another option"),
+        (["sandbox", "--latency", "nan"], {}, "is not a number of seconds"),
+        (["user", "create", "anna"], {}, "Missing option '--role'"),
         (["key", "revoke", "0"], {}, "not in the range"),
         (["key", "revoke", str(2**63)], {}, "not in the range"),
     ],
@@ -138,6 +144,30 @@ def test_a_place_where_nothing_can_listen_is_exit_1_with_one_line(
     assert re.fullmatch(r"mailing: \S.*:\d+ is not available \(.+\); set MAILING_.*\n", refused.stderr)
 
 
+@pytest.mark.parametrize("host", ["", "a b"])
+def test_the_sandbox_names_a_host_that_it_cannot_listen_on(host: str, tmp_path: Path) -> None:
+    refused = mailing("sandbox", "--host", host, directory=tmp_path)
+    assert refused.returncode == 1
+    assert re.fullmatch(r"mailing: .+; set --host or --port\n", refused.stderr)
+
+
+async def test_ctrl_c_ends_an_import_from_a_pipe_that_gives_nothing_more(database_url: str, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "clients")
+    env = clean_environment(MAILING_DATABASE_URL=database_url)
+    async with running(*MAILING, "import", pipe, cwd=tmp_path, env=env, stderr=PIPE) as process:
+        with pipe.open("wb", buffering=0) as writer:
+            writer.write(b"phone,operator_code,tag,timezone\n")
+            await until(lambda: not unread_bytes(writer))
+            process.send_signal(signal.SIGINT)
+            told = (await process.communicate())[1]
+    assert process.returncode == 1
+    assert told == b"\nAborted!\n"
+
+
+def unread_bytes(pipe: IO[bytes]) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_a_data_directory_that_cannot_be_used_is_exit_1_with_the_remedy(tmp_path: Path) -> None:
     port = str(free_port_with_the_next())
     refused = mailing("up", directory=tmp_path, MAILING_PORT=port, MAILING_DATA_DIR="/dev/null/data")
@@ -175,11 +205,19 @@ def test_output_that_cannot_be_written_is_exit_1_with_one_line(
         assert told(pipe) == []
 
 
+def test_what_the_encoding_of_the_output_lacks_is_escaped(tmp_path: Path) -> None:
+    env = clean_environment(PYTHONIOENCODING="koi8-r")
+    done = subprocess.run([*MAILING, "doctor"], capture_output=True, cwd=tmp_path, env=env, check=False)  # noqa: S603 - our own command
+    assert rb"\u2192" in done.stdout
+
+
 def test_keys_are_created_listed_and_revoked(on_database: Command) -> None:
     key = on_database("key", "create", "crm").stdout.strip()
     assert re.fullmatch(r"mk_[\w-]{43}", key)
+    on_database("key", "create", long := f"[/{96 * 'x'}]")
     listed = on_database("key", "list").stdout
     assert "crm" in listed
+    assert long in listed, "neither wrapped nor taken for markup"
     assert key not in listed
     assert on_database("key", "revoke", "1").returncode == 0
     assert on_database("key", "revoke", "7").returncode == 1
@@ -187,12 +225,12 @@ def test_keys_are_created_listed_and_revoked(on_database: Command) -> None:
 
 def test_users_are_created_with_a_password_from_standard_input_listed_and_disabled(typing: Callable[..., str]) -> None:
     user = partial(typing, "user")
-    assert user("create", "anna", typed="correct horse battery\n") == "User 1 created.\n"
+    assert user("create", "anna", "--role", "admin", typed="correct horse battery\n") == "User 1 created.\n"
     assert user("create", "boris", "--role", "viewer", typed="correct horse battery\n") == "User 2 created.\n"
     with pytest.raises(Conflict, match="user with this name"):
-        user("create", "Anna", typed="correct horse battery\n")
+        user("create", "Anna", "--role", "admin", typed="correct horse battery\n")
     with pytest.raises(Invalid, match="password: must have 10 to 200 characters"):
-        user("create", "clara", typed="short\n")
+        user("create", "clara", "--role", "admin", typed="short\n")
     assert "set" in user("password", "anna", typed="another one entirely\n")
     assert "disabled" in user("disable", "boris")
     with pytest.raises(Conflict, match="last admin"):
@@ -206,7 +244,7 @@ def test_a_user_with_keys_is_disabled_when_it_is_said_what_becomes_of_them(
     database_url: str, typing: Callable[..., str]
 ) -> None:
     for name in ("anna", "boris"):
-        typing("user", "create", name, typed="correct horse battery\n")
+        typing("user", "create", name, "--role", "admin", typed="correct horse battery\n")
     for name in ("crm", "shop"):
         typing("key", "create", name)
     with psycopg.connect(database_url) as connection:

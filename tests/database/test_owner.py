@@ -59,7 +59,7 @@ def test_the_owner_of_the_schema_needs_no_more_than_to_own_it(owner: Owner, tmp_
     assert PHONE not in owner.does("export").stdout
     assert "mk_" in owner.does("key", "create", "crm").stdout
     owner.does("key", "revoke", "1")
-    owner.does("user", "create", "anna", given="correct horse battery\n")
+    owner.does("user", "create", "anna", "--role", "admin", given="correct horse battery\n")
     owner.does("user", "password", "anna", given="battery horse correct\n")
     owner.does("report", "--date", "2026-01-02", "--dry-run")
     owner.does("resume-after-restore", "--force")

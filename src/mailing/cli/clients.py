@@ -2,9 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import BinaryIO
+from threading import Thread
+from typing import BinaryIO, TypeVar
 
 import click
 from rich.console import Console
@@ -17,6 +19,8 @@ from mailing.clients.schemas import ImportResult
 from mailing.database.engine import Sessions, in_transaction
 from mailing.database.error_messages import may_be_committed
 from mailing.events import COMMAND_LINE
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 256 * 1024
 
@@ -55,8 +59,8 @@ async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportRes
         bar = progress.add_task("importing", total=size)
 
         async def chunks() -> AsyncIterator[bytes]:
-            with path.open("rb") as file:
-                while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            with await _in_daemon_thread(lambda: path.open("rb", buffering=0)) as file:
+                while chunk := await _in_daemon_thread(lambda: file.read(CHUNK_BYTES)):
                     yield chunk
                     progress.advance(bar, len(chunk))
 
@@ -70,6 +74,21 @@ async def export_to(sessions: Sessions, output: BinaryIO) -> None:
         async for chunk in export_clients(sessions):
             output.write(chunk)
             progress.advance(bar, len(chunk))
+
+
+async def _in_daemon_thread(work: Callable[[], T]) -> T:
+    """Open or read in a thread that does not outlive a Ctrl-C: a named pipe or a terminal may never answer."""
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        outcome.set_running_or_notify_cancel()
+        try:
+            outcome.set_result(work())
+        except OSError as error:
+            outcome.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 def _progress(*columns: ProgressColumn) -> Progress:

@@ -1,8 +1,8 @@
 """The checks of `mailing doctor` that ask the database."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
 from sqlalchemy import text
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from mailing.cli.findings import Finding
 from mailing.database.clock import database_now
 from mailing.database.engine import open_engine, sessions, transaction
-from mailing.database.error_messages import describe
+from mailing.database.error_messages import cause_of, describe
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.lock_waits import find_blocker
 from mailing.database.schema import schema_fault
@@ -25,6 +25,7 @@ from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_database import data_dir_of
 from mailing.reasons.codes import ReasonCode, words_of
+from mailing.reasons.refusals import RefusalCode
 from mailing.reports import smtp
 from mailing.reports.delivery_log import failing_reports
 from mailing.restore.repository import witnesses
@@ -35,18 +36,24 @@ MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own c
 MAX_DUE_S = 60.0  # twice the time in which calls are counted
 
 
-async def check_database(settings: Settings, *, timeout_s: float) -> AsyncIterator[Finding]:
+async def check_database(settings: Settings, *, timeout_s: float) -> AsyncGenerator[Finding]:
     if settings.database_url is None and not embedded_postgres.exists(data_dir_of(settings)):
         unset = "MAILING_DATABASE_URL is not set, and there is no embedded database yet"
         yield Finding("database", "warn", unset, "set it, or run mailing up, which creates an embedded one")
         return
     try:
-        async with _engine(settings, timeout_s) as engine:
-            async for finding in _database_checks(settings, engine):
+        async with (
+            _engine(settings, timeout_s) as engine,
+            aclosing(_database_checks(settings, engine)) as findings,
+        ):
+            async for finding in findings:
                 yield finding
     except (MailingError, *DATABASE_ERRORS) as error:
         detail = str(error) if isinstance(error, MailingError) else f"it does not answer correctly: {describe(error)}"
-        yield Finding("database", "fail", detail, "check that PostgreSQL runs and that MAILING_DATABASE_URL is correct")
+        remedy = "check that PostgreSQL runs and that MAILING_DATABASE_URL is correct"
+        if cause_of(error) is RefusalCode.lock_timeout:
+            detail, remedy = "a locked table kept the other checks waiting", "free it as said at locks, and try again"
+        yield Finding("database", "fail", detail, remedy)
 
 
 @asynccontextmanager
@@ -58,8 +65,9 @@ async def _engine(settings: Settings, timeout_s: float) -> AsyncIterator[AsyncEn
             yield engine
 
 
-async def _database_checks(settings: Settings, engine: AsyncEngine) -> AsyncIterator[Finding]:
+async def _database_checks(settings: Settings, engine: AsyncEngine) -> AsyncGenerator[Finding]:
     async with transaction(sessions(engine)) as session:
+        await session.execute(_WAIT_FOR_LOCKS)
         server = await _server(session)
         yield server
         if server.verdict == "ok":
@@ -81,6 +89,8 @@ async def _database_checks(settings: Settings, engine: AsyncEngine) -> AsyncIter
         if smtp.recipients_of(settings):
             yield await _reports(session, settings)
 
+
+_WAIT_FOR_LOCKS = text("SET LOCAL lock_timeout = '2s'")  # who holds one is told before
 
 _SERVER = text("""
     SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding'),

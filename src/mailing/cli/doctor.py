@@ -4,7 +4,8 @@ import base64
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -42,13 +43,14 @@ def doctor() -> None:
 async def print_findings(dotenv: Path, echo: Callable[[str], None]) -> bool:
     """Print each finding as soon as it is known. Return whether no check failed."""
     passed = True
-    async for finding in run_checks(os.environ, dotenv):
-        echo(line(finding))
-        passed = passed and finding.verdict != "fail"
+    async with aclosing(run_checks(os.environ, dotenv)) as findings:
+        async for finding in findings:
+            echo(line(finding))
+            passed = passed and finding.verdict != "fail"
     return passed
 
 
-async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[Finding]:
+async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncGenerator[Finding]:
     try:
         settings = load(environ, dotenv)
     except ConfigurationError as error:
@@ -60,8 +62,9 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
         verdict, remedy = _unprefixed(others)
         yield Finding(".env", verdict, f"names that are not Mailing's: {', '.join(others)}", remedy)
     yield Finding("time zones", "ok", f"IANA {iana_version()}, from the Python package tzdata {version('tzdata')}")
-    async for finding in check_database(settings, timeout_s=TIMEOUT_S):
-        yield finding
+    async with aclosing(check_database(settings, timeout_s=TIMEOUT_S)) as findings:
+        async for finding in findings:
+            yield finding
     yield await _gateway(settings)
     yield _provider(settings)
     if credentials := await _credentials(settings):

@@ -1,13 +1,12 @@
 """`mailing key`: API keys."""
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from mailing.access import api_keys
 from mailing.cli.database import in_transaction, with_database
 from mailing.cli.options import example
-from mailing.cli.users import instant
+from mailing.cli.users import instant, print_table
 from mailing.events import COMMAND_LINE
 
 
@@ -31,7 +30,7 @@ def key_list() -> None:
     for each in in_transaction(api_keys.all_keys):
         moments = (instant(each.created_at), each.made_by or COMMAND_LINE, instant(each.revoked_at))
         table.add_row(str(each.id), each.name, each.hint, each.scope, *moments)
-    Console().print(table)
+    print_table(table)
 
 
 @key.command("revoke", epilog=example("mailing key revoke 2"))

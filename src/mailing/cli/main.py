@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage or settings. An error is one lin
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -40,6 +41,8 @@ COMMANDS = {
 
 def main() -> None:
     """Turn each expected error into one line and an exit code. A bug keeps its traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as on stderr; KOI8-R has no arrow
     try:
         try:
             cli()

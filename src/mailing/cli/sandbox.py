@@ -6,13 +6,14 @@ from typing import get_args
 
 import click
 
-from mailing.cli.options import example, supervised
+from mailing.cli.options import Seconds, example, supervised
 from mailing.cli.runtime import run, until_signal
 from mailing.gateway.sandbox.app import running
 from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.dialects import base_path_of
 from mailing.process.ports import require_free_port
 from mailing.settings import ProviderName
+from mailing.urls import http_url
 
 
 @click.command(epilog=example("mailing sandbox --port 8001 --latency 0.05"))
@@ -30,7 +31,7 @@ from mailing.settings import ProviderName
     show_default=True,
     help="Whose API to speak. Receipts are sent to the address that a call gives.",
 )
-@click.option("--latency", type=click.FloatRange(0, 3600), default=0.0, help="Seconds before each answer.")
+@click.option("--latency", type=Seconds(), default=0.0, help="Seconds before each answer.")
 @click.option(
     "--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Append each accepted message to this file."
 )
@@ -48,7 +49,7 @@ def sandbox(
         async with running(
             host, port, behaviour, provider=provider, allowed_hosts=allowed_hosts, ledger_path=ledger
         ) as bound:
-            click.echo(f"sandbox gateway: http://{host}:{bound}{base_path_of(provider)}")
+            click.echo(f"sandbox gateway: {http_url(host, bound)}{base_path_of(provider)}")
             await stop.wait()
 
     require_free_port(host, port, "--host or --port")

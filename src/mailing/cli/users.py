@@ -17,11 +17,12 @@ from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict
 from mailing.events import COMMAND_LINE
 
+MAX_WIDTH = 10_000  # of a table that is not for a terminal
+
 role_option = click.option(
     "--role",
     type=click.Choice([str(role) for role in Role]),
-    default="admin",
-    show_default=True,
+    required=True,
     help="A viewer reads, an editor prepares, a sender sends and stops, an admin manages access.",
 )
 
@@ -54,7 +55,7 @@ def user_list() -> None:
         way = user.issuer or "a password"
         moments = (instant(user.created_at), instant(user.disabled_at))
         table.add_row(str(user.id), user.name, str(user.role), way, *moments)
-    Console().print(table)
+    print_table(table)
 
 
 @user.command("password", epilog=example("mailing user password anna"))
@@ -112,6 +113,12 @@ def _password() -> str:
     if sys.stdin.isatty():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
     return sys.stdin.readline().rstrip("\r\n")
+
+
+def print_table(table: Table) -> None:
+    """Fit it to the terminal; in a file or a pipe each row is one line. No name is taken for markup."""
+    width = None if sys.stdout.isatty() else MAX_WIDTH
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def instant(instant: datetime | None) -> str:

@@ -20,6 +20,7 @@ from mailing.process.local_database import Echo, create_database, data_dir_of, u
 from mailing.process.ports import require_free_port
 from mailing.process.supervisor import Child, Signals, supervise, worker_grace_s
 from mailing.settings import PREFIX, Settings, environment
+from mailing.urls import http_url
 
 SANDBOX_HOST = "127.0.0.1"  # even if MAILING_HOST is public: it shows phones and texts without a key
 PREPARATION_S = 600  # what the database may take until it is migrated: it may replay its log, or a migration be long
@@ -74,7 +75,7 @@ async def local_stack(
         finally:  # also if that failed: the children have started
             exits.push_async_callback(end)
         password = await _first_password(str(complete.database_url), settings.admin_password)
-        yield LocalStack(f"http://{settings.host}:{settings.port}", key, made_key, password, sandbox_url, running)
+        yield LocalStack(http_url(settings.host, settings.port), key, made_key, password, sandbox_url, running)
 
 
 def _with_sandbox(settings: Settings, sandbox_url: str) -> Settings:

@@ -7,6 +7,8 @@ from mailing.errors import MailingError
 
 def require_free_port(host: str, port: int, setting: str = "MAILING_HOST or MAILING_PORT") -> None:
     """Raise MailingError if nothing can listen there: in use, not an address of this machine, no such name."""
+    if not host:
+        raise MailingError(f"the host is empty; set {setting}")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

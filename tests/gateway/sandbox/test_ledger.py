@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailing.errors import Invalid
+from mailing.errors import Invalid, MailingError
 from mailing.gateway.sandbox import ledger as ledger_module
 from mailing.gateway.sandbox.behaviour import Behaviour, Reaction, react
 from mailing.gateway.sandbox.ledger import Ledger
@@ -58,12 +58,19 @@ def test_a_line_cut_by_a_kill_is_dropped_and_the_next_one_is_whole(tmp_path: Pat
     assert path.read_bytes() == b""
 
 
-def test_a_file_that_is_no_ledger_is_not_touched(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["dear diary\n", "dear diary", "\xff"])
+def test_a_file_that_is_no_ledger_is_not_touched(tmp_path: Path, text: str) -> None:
     path = tmp_path / "notes.txt"
-    path.write_text("dear diary\n")
-    with pytest.raises(ValueError, match=r"line 1 of notes\.txt"):
+    path.write_text(text)
+    with pytest.raises(MailingError, match=r"notes\.txt cannot be the ledger \(line 1 .*; name another file"):
         Ledger(path)
-    assert path.read_text() == "dear diary\n"
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("path", ["/", "/dev/zero", "/proc/none/ledger"])
+def test_what_cannot_be_a_ledger_is_refused_with_the_remedy(path: str) -> None:
+    with pytest.raises(MailingError, match=rf"{path} cannot be the ledger \(.+\); name another file"):
+        Ledger(Path(path))
 
 
 def test_a_full_ledger_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

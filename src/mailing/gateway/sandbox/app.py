@@ -41,7 +41,7 @@ async def running(  # noqa: PLR0913 - what the command line has
     allowed_hosts: Sequence[str] = (),
     ledger_path: Path | None = None,
 ) -> AsyncIterator[int]:
-    """Serve while the block runs, and yield the bound port. Raises OSError: port in use, or ledger not writable."""
+    """Serve while the block runs, and yield the bound port. Raises OSError: port in use. MailingError: no ledger."""
     gateway = SandboxGateway(behaviour, dialect=dialect_of(provider), token=token, ledger=Ledger(ledger_path))
     app = create_app(gateway, allowed_hosts=allowed_hosts)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)

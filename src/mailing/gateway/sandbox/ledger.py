@@ -9,7 +9,10 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from mailing.errors import MailingError
+
 MAX_ENTRIES: Final = 2_000_000
+BEGINNING: Final = b'{"seq":'  # of each line
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -27,15 +30,18 @@ class Ledger:
     """About 400 bytes an acceptance; equal texts are kept once.
 
     With a path, each acceptance is one JSON line, written before `accept` returns, and the file is read back at the
-    start. Raises ValueError for a file that is not a ledger, OSError when it cannot be written.
+    start. Raises MailingError for a file that is not a ledger or cannot be opened, and leaves it as it is.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._empty()
         self._file: int | None = None
         if path is not None:
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-            self._read_back(path)
+            try:
+                self._open(path)
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise MailingError(f"{path} cannot be the ledger ({reason}); name another file") from None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -89,17 +95,24 @@ class Ledger:
         self._entries.append(entry)
         self.repeated_ids += len(entries) == 2
 
+    def _open(self, path: Path) -> None:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a file")
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        self._read_back(path)
+
     def _read_back(self, path: Path) -> None:
         decoder = msgspec.json.Decoder(Entry)
         whole = 0
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                if not line.endswith(b"\n"):  # a kill in the middle of a line, whose call was never answered
+                is_cut = not line.endswith(b"\n") and line.startswith(BEGINNING[: len(line)])
+                if is_cut:  # a kill in the middle of a line, whose call was never answered
                     os.truncate(path, whole)
                     return
                 try:
                     entry = decoder.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError):
-                    raise ValueError(f"line {number} of {path.name} is not a ledger entry") from None
+                    raise ValueError(f"line {number} is not a ledger entry") from None
                 self._remember(entry)
                 whole += len(line)
