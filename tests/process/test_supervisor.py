@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from mailing.process import local_stack, supervisor
 from mailing.process.ports import free_port
 from mailing.process.supervisor import Child, Signals, delay_before_restart, supervise
 from mailing.settings import Settings
-from support.processes import is_running, until
+from support.processes import is_running, running, until
 
 # each child first writes its pid into the file named by its first argument
 BORN = "import os, signal, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "
@@ -30,7 +30,7 @@ async def main():
     signals.listen()
     python = [sys.executable, "-c"]
     children = [Child(code, [*python, code, sys.argv[1]], os.environ) for code in sys.argv[2:]]
-    await supervise(children, signals=signals, on_event=print)
+    await supervise(children, signals=signals, on_event=lambda what: print(what, flush=True))
 
 asyncio.run(main())
 """
@@ -191,6 +191,20 @@ async def test_children_end_when_the_supervisor_is_killed(children: Children) ->
     process.kill()
     await process.wait()
     await until(lambda: not any(is_running(pid) for pid in children.pids()))
+
+
+async def test_a_log_that_takes_nothing_more_keeps_no_child_from_its_restart_nor_its_end(children: Children) -> None:
+    reader, log = os.pipe()
+    os.set_blocking(log, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(log, bytes(4096))
+    os.set_blocking(log, True)
+    command = (sys.executable, "-c", SUPERVISOR, children.file, BORN)
+    async with running(*command, stdout=log):
+        await until(lambda: len(children.pids()) >= 2)
+    os.close(reader)
+    os.close(log)
 
 
 async def test_ctrl_c_ends_the_supervisor_and_its_children(children: Children) -> None:

@@ -14,7 +14,7 @@ class Seconds(click.FloatRange):
     def __init__(self) -> None:
         super().__init__(0, 3600)
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         seconds = float(super().convert(value, param, ctx))
         return seconds if seconds >= 0 else self.fail(f"{value!r} is not a number of seconds", param, ctx)
 

@@ -8,7 +8,7 @@ from mailing.cli.options import example
 from mailing.cli.runtime import configured, run
 from mailing.process.local_database import data_dir_of
 from mailing.process.local_stack import LocalStack, local_stack, until_ended
-from mailing.process.supervisor import Signals
+from mailing.process.supervisor import Signals, undisturbed
 from mailing.settings import DOTENV, Settings, names_of_others, source_of
 from mailing.urls import host_of
 
@@ -30,7 +30,7 @@ async def run_up(settings: Settings, echo: Callable[[str], None]) -> None:
         for line in _announcement(settings, stack):
             echo(line)
         await until_ended(stack)
-    echo("stopped")
+    undisturbed(echo)("stopped")
 
 
 def _announcement(settings: Settings, stack: LocalStack) -> list[str]:

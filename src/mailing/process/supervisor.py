@@ -7,6 +7,7 @@ the child reads end-of-file from it (`exit_with_parent`). Output is inherited.
 
 import asyncio
 import os
+import select
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 EXIT_USAGE = 2  # wrong usage or configuration: a restart would not help
 GRACE_S = 10.0
 MAX_RECORDING_S = 5.0  # what a worker that stops may take to record results, beside its longest call
+OUTPUTS = (1, 2)  # a pipe with room for a page takes a line without blocking
 MAX_RESTART_DELAY_S = 5.0
 STABLE_AFTER_S = 30.0  # a child that ran this long is restarted without delay again
 
@@ -74,11 +76,15 @@ async def supervise(
 
 
 def undisturbed(on_event: Callable[[str], None]) -> Callable[[str], None]:
-    """Return an `on_event` that drops what cannot be written, as to a full disk or a closed pipe."""
+    """Return an `on_event` that drops what cannot be written, as to a full disk, or a pipe that is closed or full.
+
+    Its reader may have stopped: the write would never return, and no signal would be obeyed.
+    """
 
     def tell(what: str) -> None:
         with suppress(OSError):
-            on_event(what)
+            if len(select.select([], OUTPUTS, [], 0)[1]) == len(OUTPUTS):
+                on_event(what)
 
     return tell
 

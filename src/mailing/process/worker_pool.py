@@ -5,7 +5,7 @@ import sys
 
 from mailing.errors import MailingError
 from mailing.observability.log import get
-from mailing.process.supervisor import Child, Signals, supervise, worker_grace_s
+from mailing.process.supervisor import Child, Signals, supervise, undisturbed, worker_grace_s
 from mailing.settings import Settings
 
 logger = get(__name__)
@@ -21,7 +21,7 @@ async def run_worker_pool(settings: Settings, processes: int) -> None:
     refused = await supervise(children, signals=signals, on_event=_log, grace_s=grace_s)
     if refused:
         raise MailingError(f"{refused.name} refuses to start; see its message above")
-    logger.info("workers stopped")
+    undisturbed(logger.info)("workers stopped")
 
 
 def _worker(number: int) -> Child:
