@@ -1,10 +1,13 @@
 import asyncio
+import socket
 import ssl
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
 from msgspec.structs import replace
 
+from mailing.reports import smtp
 from mailing.reports.smtp import (
     Accepted,
     Mail,
@@ -125,6 +128,26 @@ async def test_a_server_that_is_down_is_a_temporary_failure() -> None:
     outcome = await post(chosen)
     assert isinstance(outcome, TemporaryFailure)
     assert "no connection to the mail server" in outcome.reason
+
+
+async def test_a_server_whose_first_address_does_not_answer_gets_the_mail_at_the_next(
+    office: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "CONNECT_TIMEOUT", 2.0)
+    with ExitStack() as sockets:
+        hole = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # its queue is full, so the kernel leaves further connections without an answer
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(hole.getsockname())
+
+        async def addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
+            how = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+            return [(*how, hole.getsockname()), (*how, ("127.0.0.1", office.port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+        named = replace(settings(office), smtp_host="mail.example.org")
+        assert await post(named) == Accepted(["ops@example.org"])
 
 
 async def test_a_server_that_never_speaks_is_left_at_the_deadline() -> None:

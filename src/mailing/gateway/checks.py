@@ -5,24 +5,26 @@ import asyncio
 import httpx
 
 from mailing.gateway.client import HEADERS, checked_base, rounded
-from mailing.gateway.http_transport import known_certificates, reason_of
+from mailing.gateway.http_transport import TRANSPORT_ERRORS, HttpTransport, known_certificates, reason_of
 from mailing.gateway.outcome import Answer, Outcome, Response
 from mailing.gateway.providers.provider import Provider
 from mailing.reasons.codes import Reason, ReasonCode, words_of
 
 
 async def check_reachable(base_url: str, *, within_s: float) -> str | None:
-    """Connect, TLS included, and send no request. Return what is wrong, or None."""
-    url = httpx.URL(checked_base(base_url))
-    tls = known_certificates() if url.scheme == "https" else None
+    """Connect as calls do, TLS included, and send no request. Return what is wrong, or None."""
+    url = checked_base(base_url)
+    certificates = known_certificates() if url.startswith("https") else None
+    transport = HttpTransport(url, headers={}, certificates=certificates, concurrency=1)
     try:
         async with asyncio.timeout(within_s):
-            _, writer = await asyncio.open_connection(url.host, url.port or (443 if tls else 80), ssl=tls)
+            (await transport.connect()).release()
     except TimeoutError:
         return words_of(Reason(ReasonCode.no_connection, {"within_s": rounded(within_s)}))
-    except OSError as error:
+    except TRANSPORT_ERRORS as error:
         return words_of(reason_of(error))
-    writer.close()
+    finally:
+        await transport.close()
     return None
 
 

@@ -10,6 +10,7 @@ next attempt has the same Message-ID, by which a duplicate is recognised.
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -24,7 +25,7 @@ from msgspec import Struct
 
 from mailing.settings import Settings
 
-CONNECT_TIMEOUT = 15.0
+CONNECT_TIMEOUT = 15.0  # shared by the addresses of the server
 ANSWER_TIMEOUT = 90.0  # for each: a server that scans for spam is slow after DATA, and a timeout means a duplicate
 IMPLICIT_TLS_PORT = 465  # the only port with TLS from the start
 MAX_REASON = 300
@@ -110,7 +111,7 @@ async def _connected(
     client = _client(settings, tls)
     try:
         async with asyncio.timeout_at(deadline):
-            await client.connect(timeout=CONNECT_TIMEOUT)
+            await client.connect(sock=await _open_socket(settings.smtp_host, settings.smtp_port))
             yield client
         with suppress(Exception):
             await client.quit(timeout=2)
@@ -118,12 +119,36 @@ async def _connected(
         client.close()
 
 
+async def _open_socket(host: str, port: int) -> socket.socket:
+    """Connect to the first address that answers. aiosmtplib spends all its time on the first one.
+
+    Raise OSError with the failure of the last one.
+    """
+    loop = asyncio.get_running_loop()
+    failure = OSError("it has no address")
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in found:
+        connection = socket.socket(family, kind, protocol)
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT / len(found)):
+                await loop.sock_connect(connection, address)
+        except OSError as error:
+            connection.close()
+            failure = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise failure
+
+
 def _client(settings: Settings, tls: ssl.SSLContext | None) -> aiosmtplib.SMTP:
     """Create a client. Required encryption needs a valid certificate; otherwise any encryption is better than none."""
     implicit_tls = settings.smtp_port == IMPLICIT_TLS_PORT
     return aiosmtplib.SMTP(
         hostname=settings.smtp_host,
-        port=settings.smtp_port,
         username=settings.smtp_user,
         password=settings.smtp_password,
         timeout=ANSWER_TIMEOUT,
