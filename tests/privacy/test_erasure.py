@@ -40,6 +40,7 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
     await db.add_attempt(message_id, "accepted")
     await db.add_receipt(message_id, 2, "27")
     await db.run("UPDATE mailing SET text = 'Edited later', text_revision = 2 WHERE id = (SELECT min(id) FROM mailing)")
+    await erase(db.sessions, "79990000000")
     await api.patch(f"/clients/{client_id}/", json={"opted_out": True})
     known = await db.commit(export_person, PHONE)
     assert known.client
@@ -88,11 +89,18 @@ async def test_what_may_have_gone_to_an_erased_phone_is_not_repeated_there(db: D
     """Its client has another phone by now; an attempt that may have arrived is repeated to the old one."""
     client_id = await db.add_client(phone=OTHER)
     (_, [repeats]), (_, [goes_on]) = [await db.add_mailing_of(["pending"], first_client=client_id) for _ in range(2)]
-    change = "UPDATE message SET phone = :p, maybe_accepted = id = :id, counted_attempts = 1"
-    await db.run(change, p=PHONE, id=repeats)
+    await db.run(
+        """UPDATE message SET phone = :p, maybe_accepted = id = :id, counted_attempts = 1,
+        wait_reason = 'retry', reason_code = 'http_status', reason_params = '{"http_status": 500}'""",
+        p=PHONE,
+        id=repeats,
+    )
     assert not (await erase(db.sessions, PHONE)).client
-    states = await db.run("SELECT id, status, phone FROM message ORDER BY id")
-    assert states == [(repeats, "unknown", None), (goes_on, "pending", None)]
+    states = await db.run("SELECT id, status, phone, wait_reason, reason_code, reason_params FROM message ORDER BY id")
+    assert states == [
+        (repeats, "unknown", None, None, "person_erased", None),
+        (goes_on, "pending", None, "retry", "http_status", {"http_status": 500}),
+    ]
 
 
 async def test_erasing_waits_for_a_call_and_says_so_where_it_does_not_end(db: Database) -> None:

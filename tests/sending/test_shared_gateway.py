@@ -239,6 +239,14 @@ async def test_while_the_breaker_is_open_its_reason_is_that_of_the_newest_failur
     assert await reason_after(calls=1, failed=1, reason=UNAUTHORIZED, misconfigured=True) == unauthorized
 
 
+async def test_the_breaker_opens_when_more_than_half_of_the_calls_fail(db: Database) -> None:
+    async with autocommit(db.sessions) as session:
+        await report(session, CallStats(calls=20, failed=10, reason=REFUSED))
+        assert (await read(session)).breaker_opened_at is None
+        await report(session, CallStats(calls=1, failed=1, reason=REFUSED))
+        assert (await read(session)).breaker_opened_at is not None
+
+
 async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls(campaign: Campaign) -> None:
     await campaign.db.run("""
         INSERT INTO gateway_calls SELECT date_bin('5 s', now() - n * interval '5 s', 'epoch'), 5000, 10
