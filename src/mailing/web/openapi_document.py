@@ -69,19 +69,13 @@ def _add_integer_formats(document: dict[str, Any]) -> None:
             node.setdefault("format", "int32" if node.get("maximum", 2**63) < 2**31 else "int64")
 
 
-def _forbid_unknown_fields(node: object, schemas: dict[str, Any]) -> None:
+def _forbid_unknown_fields(schema: object, schemas: dict[str, Any]) -> None:
     """Set `additionalProperties: false` in a schema and those it refers to, as `validation` refuses unknown fields."""
-    if isinstance(node, list):
-        for child in node:
-            _forbid_unknown_fields(child, schemas)
-    if not isinstance(node, dict) or node.get("additionalProperties") is False:
-        return
-    if "properties" in node:
-        node["additionalProperties"] = False
-    if "$ref" in node:
-        _forbid_unknown_fields(schemas[node["$ref"].rpartition("/")[2]], schemas)
-    for child in node.values():
-        _forbid_unknown_fields(child, schemas)
+    for node in _nodes(schema):
+        if "properties" in node:
+            node["additionalProperties"] = False
+        if "$ref" in node:
+            _forbid_unknown_fields(schemas[node["$ref"].rpartition("/")[2]], schemas)
 
 
 def _add_errors(operation: dict[str, Any], path: str) -> None:
