@@ -19,11 +19,6 @@ class DayCounts(Struct, frozen=True):
     unknown: int = 0
     cancelled: int = 0
 
-    def __add__(self, other: "DayCounts") -> "DayCounts":
-        return DayCounts(
-            *(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True))
-        )
-
     @property
     def not_sent(self) -> int:
         """Messages that were not sent for a reason worth reading; a cancellation was a user's decision."""
@@ -90,7 +85,8 @@ class Figures(Struct, frozen=True):
 
     @property
     def ended(self) -> DayCounts:
-        return sum((mailing.ended for mailing in self.mailings), DayCounts())
+        ended = zip(*(msgspec.structs.astuple(mailing.ended) for mailing in self.mailings), strict=True)
+        return DayCounts(*map(sum, ended))
 
     @property
     def busiest_hour(self) -> int:
