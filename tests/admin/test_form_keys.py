@@ -24,7 +24,7 @@ UNKEYED = {
     "/admin/sign-in{% if fields %}/form{% endif %}",
     "/admin/sign-out",
     "/admin/account/sign-out-everywhere",
-    "/admin/account/sessions/{{ each.id }}/close",
+    "/admin/account/close-session?session_id={{ each.id }}",
     "/admin/account/password",
     "/admin/preferences",
     "/admin/clients",

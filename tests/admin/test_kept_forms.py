@@ -62,6 +62,48 @@ async def test_a_mailing_written_past_the_session_is_there_after_the_sign_in(db:
     assert await db.value("SELECT count(*) FROM mailing") == 1
 
 
+async def test_a_form_whose_plan_is_asked_for_past_the_session_is_that_of_the_same_mailing(
+    db: Database, anna: Browser
+) -> None:
+    mailing_id = await db.add_mailing(status="draft")
+    user = {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
+    for path in (f"plan?mailing_id={mailing_id}", f"choices?of=tags&mailing_id={mailing_id}"):
+        await db.run("DELETE FROM user_session")
+        held = await anna.post(f"/admin/mailings/{path}", data=mailing_form(text=TEXT) | user)
+        assert held.status_code == 401
+        signed_in = await sign_in(anna, "anna", kept=hidden(held)["kept"], next=hidden(held)["next"])
+        again = {name: value for name, value in hidden(signed_in).items() if name != "next"}
+        assert html.escape(f'action="/admin/mailings/{path}"', quote=False) in signed_in.text
+        shown = await anna.post(f"/admin/mailings/{path}", data=again)
+        assert html.escape(TEXT, quote=False) in shown.text.replace("&#34;", '"')
+        assert f'action="/admin/mailings/{mailing_id}/edit"' in shown.text
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ("UPDATE mailing SET status = 'cancelled', deleted_at = now()", 404),
+        ("UPDATE user_account SET role = 'viewer'", 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["edit", "plan"])
+@pytest.mark.parametrize("restored", [{}, {"form_restored": "yes"}])
+async def test_what_was_typed_is_shown_where_it_can_no_longer_be_saved(
+    db: Database, anna: Browser, change: str, status: int, path: str, restored: dict[str, str]
+) -> None:
+    mailing_id = await db.add_mailing(status="draft")
+    user = {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
+    await db.run(change)
+    address = {"edit": f"/admin/mailings/{mailing_id}/edit", "plan": f"/admin/mailings/plan?mailing_id={mailing_id}"}
+    typed = mailing_form(text=TEXT, tags=["vip", "new"])
+    refused = await anna.post(address[path], data=typed | user | restored)
+    assert refused.status_code == status
+    shown = html.unescape(refused.text)
+    for words in (TEXT, typed["starts_at"], "Europe/Moscow", "vip, new"):
+        assert f"{words}</dd>" in shown
+    assert "Back to the form" not in shown
+
+
 async def test_another_user_does_not_get_the_form(db: Database, anna: Browser) -> None:
     typed = mailing_form(text=TEXT) | {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
     await db.run("DELETE FROM user_session")

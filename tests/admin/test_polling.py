@@ -56,6 +56,17 @@ async def test_a_mailing_at_rest_says_why(db: Database, viewer: Browser, status:
     assert sentence in words(await viewer.get(f"/admin/mailings/{mailing_id}"))
 
 
+async def test_a_part_tells_a_page_that_its_user_has_another_role_now(db: Database, sender: Browser) -> None:
+    """The page then drops the buttons of before."""
+    mailing_id, _ = await db.add_mailing_of(["pending"])
+    for page in (f"mailings/{mailing_id}", "gateway"):
+        states = []
+        for role in ("sender", "viewer"):
+            await db.run("UPDATE user_account SET role = :role", role=role)
+            states += re.findall(r'data-state="([^"]+)"', (await sender.get(f"/admin/{page}/live")).text)
+        assert len(set(states)) == 2
+
+
 async def test_a_part_that_did_not_change_is_not_sent_again(db: Database, viewer: Browser) -> None:
     mailing_id, (message_id,) = await db.add_mailing_of(["pending"])
     path = re.search(r'hx-get="([^"]+)"', (await viewer.get(f"/admin/mailings/{mailing_id}")).text)

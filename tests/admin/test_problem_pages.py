@@ -66,7 +66,12 @@ async def without_database(settings: Settings) -> AsyncIterator[Browser]:
 
 async def test_a_database_that_is_down_is_told_in_the_viewers_language(without_database: Browser) -> None:
     assert await english(without_database, "mailings", 503) == []
-    assert await english(without_database, "mailings/new", 503, method="POST", data={"text": "Hello"}) == []
+    typed = {"text": "Зимняя скидка", "starts_at": "2030-01-01T10:00", "zone": "UTC", "form_user": "1"}
+    assert await english(without_database, "mailings/new", 503, method="POST", data=typed) == []
+    shown = await without_database.post("/admin/mailings/new", data=typed)
+    assert "Что вы ввели" in shown.text
+    assert "Зимняя скидка</dd>" in shown.text
+    assert 'name="form_restored"' in shown.text
 
 
 async def test_an_address_that_takes_a_form_only_leads_to_the_page_above_it(app: Litestar, admin: Browser) -> None:
@@ -74,6 +79,7 @@ async def test_an_address_that_takes_a_form_only_leads_to_the_page_above_it(app:
     pages = {path for method, path, _ in admin_handlers(app) if method == "GET"}
     forms_only = {path for _, path, _ in admin_handlers(app)} - pages
     assert len(forms_only) > 10
+    assert {path.rpartition("/")[0] for path in forms_only} <= pages | {"/admin"}
     for path in sorted(forms_only):
         answer = await admin.get(path, follow_redirects=True)
         assert answer.headers["content-type"] == "text/html; charset=utf-8", path

@@ -12,7 +12,7 @@ from litestar.handlers import BaseRouteHandler
 
 from mailing.access.roles import Role
 from mailing.access.sessions import User, user_of
-from mailing.admin.kept_forms import Fields, typed_fields
+from mailing.admin.kept_forms import TYPED, Fields, typed_fields
 from mailing.database.engine import in_transaction
 from mailing.web.concurrency_limits import limit_concurrency
 from mailing.web.parameters import SAFE
@@ -36,11 +36,12 @@ class RoleGuard:
     role: Role | None
 
     async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
+        connection.scope["state"][TYPED] = typed = await typed_fields(connection, handler.opt)
         connection.scope["user"] = user = await _user(connection)
         if self.role is None:
             return
         if user is None:
-            raise SignInRequired(await typed_fields(connection, handler.opt))
+            raise SignInRequired(typed)
         if user.role < self.role:
             raise PermissionDeniedException(f"This needs the role {self.role}.")
         await limit_concurrency(connection, handler)

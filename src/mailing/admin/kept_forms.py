@@ -13,6 +13,7 @@ from mailing.admin.forms import form_fields
 from mailing.web.state import AnyConnection
 
 KEEPS_FORM = "keeps_form"  # in a route's `opt`: it can show what was typed
+TYPED = "typed_fields"  # in the request's state
 RESTORED = "form_restored"  # the field of a POST that asks for the form itself
 USER = "form_user"
 
@@ -26,7 +27,7 @@ Fields = list[tuple[str, str]]
 
 
 async def typed_fields(connection: AnyConnection, opt: dict[str, Any]) -> Fields:
-    """Return what to keep of a form that arrives without a session; nothing if its page names no user."""
+    """Return what to keep of a form until it is done; nothing if its page names no user."""
     if not opt.get(KEEPS_FORM) or not isinstance(connection, Request) or connection.method != "POST":
         return []
     sent = await form_fields(connection, max_fields=MAX_FIELDS)
@@ -47,6 +48,12 @@ def unpack(kept: str) -> Fields:
 
 def belongs_to(fields: Fields, user_id: int) -> bool:
     return dict(fields).get(USER) == str(user_id)
+
+
+def shown_for_copying(connection: AnyConnection) -> Fields:
+    """Return what was typed into a form that was refused."""
+    typed: Fields = connection.scope["state"].get(TYPED, [])
+    return typed
 
 
 def is_restored(connection: AnyConnection) -> bool:

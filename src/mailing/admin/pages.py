@@ -18,7 +18,7 @@ from mailing.access.roles import Role
 from mailing.admin import language
 from mailing.admin.form_keys import new_form_key
 from mailing.admin.guards import SIGN_IN, SignInRequired
-from mailing.admin.kept_forms import is_restored
+from mailing.admin.kept_forms import is_restored, shown_for_copying
 from mailing.admin.viewer import Viewer, encode_address, local_path, viewer_of
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
 from mailing.observability.masking import mask_addresses
@@ -144,7 +144,8 @@ def problem_page(request: AnyRequest, error: Exception) -> Response[str]:
     detail = viewer_of(request).gettext(error.sentence if isinstance(error, NotFound) else detail)
     if isinstance(error, NotFound):
         detail %= error.values
-    shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content, detail=detail)
+    typed, status = shown_for_copying(request), answer.status_code or 500
+    shown = page(request, "problem.html", status=status, problem=answer.content, detail=detail, typed=typed)
     if isinstance(error, NotFound) and request.method == "GET" and "hx-request" in request.headers:
         # What the open page shows is gone. The page of a form (POST) keeps what is typed there.
         shown.headers.update({"HX-Retarget": "#content", "HX-Reselect": "#content", "HX-Reswap": "outerHTML"})

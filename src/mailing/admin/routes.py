@@ -28,7 +28,7 @@ from mailing.admin.statistics.routes import statistics_page
 from mailing.admin.viewer import viewer_of
 from mailing.errors import NotFound
 from mailing.web.idempotency import provide_session
-from mailing.web.parameters import provide_caller
+from mailing.web.parameters import exact_numbers_only, provide_caller
 from mailing.web.problems import EXCEPTION_HANDLERS
 
 PAGES: list[ControllerRouterHandler] = [
@@ -51,7 +51,7 @@ def admin() -> Router:
     return Router(
         "/admin",
         route_handlers=[*PAGES, unknown_page],
-        guards=[same_origin],
+        guards=[same_origin, exact_numbers_only],
         middleware=[FormKeys],
         before_request=replay_or_begin,
         dependencies={

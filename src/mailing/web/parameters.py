@@ -31,6 +31,7 @@ Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
 Caller = NamedDependency[str]  # `provide_caller`
 # A parameter's description is a phrase that follows "must be" when its value is refused, as in `validation`.
 Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
+QueryId = Annotated[int, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 OptionalId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 
 
@@ -96,13 +97,8 @@ def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) 
     repeated = [FieldError(name, "is given more than once; send one value") for name in known if given.count(name) > 1]
     garbled = [name for name, value in connection.query_params.items() if "\ufffd" in value]
     undecoded = [] if REPLACEMENT in query.upper() else garbled
-    types = handler.signature_model.__annotations__
-    values = {
-        name: _converted(connection.query_params[name], types[known[name].name]) for name in known if name in given
-    }
-    inexact = [
-        name for name, value in values.items() if type(value) is int and str(value) != connection.query_params[name]
-    ]
+    values = _converted_values(connection, handler, known)
+    inexact = _inexact(connection, values)
     if strays or repeated or undecoded or inexact:
         others = f" here; known are {', '.join(known)}" if known else ": there are none"
         bad = [
@@ -112,6 +108,15 @@ def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) 
         ]
         unknown = [FieldError(name[:100], f"is not a parameter{others}") for name in strays[:MAX_UNKNOWN_FIELDS]]
         raise errors.Invalid(*unknown, *repeated, *bad)
+
+
+def exact_numbers_only(connection: AnyConnection, handler: BaseRouteHandler) -> None:
+    """Refuse query parameters that are a number in another form: 1e1. A Litestar guard."""
+    if connection.scope["query_string"]:
+        known = _query_parameters(handler, tuple(connection.path_params))
+        inexact = _inexact(connection, _converted_values(connection, handler, known))
+        if inexact:
+            raise errors.Invalid(*(refused_value(known[name]) for name in inexact))
 
 
 @lru_cache(256)
@@ -125,6 +130,18 @@ def _query_parameters(handler: BaseRouteHandler, path_params: tuple[str, ...]) -
 
 
 _INVALID = object()
+
+
+def _converted_values(
+    connection: AnyConnection, handler: BaseRouteHandler, known: dict[str, FieldDefinition]
+) -> dict[str, object]:
+    types, given = handler.signature_model.__annotations__, connection.query_params
+    return {name: _converted(given[name], types[known[name].name]) for name in known if name in given}
+
+
+def _inexact(connection: AnyConnection, values: dict[str, object]) -> list[str]:
+    given = connection.query_params
+    return [name for name, value in values.items() if type(value) is int and str(value) != given[name]]
 
 
 def _converted(value: str, kind: Any) -> object:  # noqa: ANN401 - any type hint

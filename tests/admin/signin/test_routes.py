@@ -137,7 +137,7 @@ async def test_other_browsers_are_listed_and_signed_out_one_by_one_or_all(app: L
         shown = (await here.get("/admin/account")).text
         assert "&lt;b&gt;Netscape" in shown
         assert shown.count("/close") == 2
-        await here.post("/admin/account/sessions/2/close")
+        await here.post("/admin/account/close-session?session_id=2")
         assert [(await each.get("/admin/account")).status_code for each in (here, there, third)] == [200, 303, 200]
         await here.post("/admin/account/sign-out-everywhere")
         assert [(await each.get("/admin/account")).status_code for each in (here, third)] == [303, 303]

@@ -23,7 +23,7 @@ from mailing.clients.suppression import suppression_of
 from mailing.events.history import latest_events
 from mailing.messages.queries import messages_of_client
 from mailing.web.concurrency_limits import limited
-from mailing.web.parameters import MAX_ID, Id, Session
+from mailing.web.parameters import MAX_ID, Id, OptionalId, Session
 from mailing.web.state import AnyRequest, AppState, state_of
 
 PAGE_SIZE = 50
@@ -81,12 +81,14 @@ def _address(typed: Mapping[str, str], place: SearchCursor) -> str:
 
 
 @get("/{client_id:int}", guards=VIEWER)
-async def read(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
+async def read(
+    request: AnyRequest, session: Session, client_id: FromPath[Id], before: OptionalId = None
+) -> Response[str]:
     client = await read_client(state_of(request).reads, client_id)
-    before = request.query_params.get("before", "")
-    below = min(int(before), MAX_ID) if before.isascii() and before.isdigit() and len(before) < 20 else MAX_ID
     language = viewer_of(request).language
-    messages = await messages_of_client(session, client_id, before=below, limit=MAX_MESSAGES, language=language)
+    messages = await messages_of_client(
+        session, client_id, before=before or MAX_ID, limit=MAX_MESSAGES, language=language
+    )
     more = len(messages) > MAX_MESSAGES
     here = f"/admin/clients/{client_id}"
     return page(
@@ -95,7 +97,7 @@ async def read(request: AnyRequest, session: Session, client_id: FromPath[Id]) -
         client=client,
         listed=await suppression_of(session, client.phone) if client.opted_out else None,
         messages=messages[:MAX_MESSAGES],
-        first_page=here if below < MAX_ID else "",
+        first_page=here if before else "",
         next_page=f"{here}?before={messages[MAX_MESSAGES - 1].id}" if more else "",
         events=await latest_events(session, "client_id", client_id, count=MAX_EVENTS),
     )

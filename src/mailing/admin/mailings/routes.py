@@ -125,7 +125,7 @@ class MailingPages(Controller):
             return answer
         return done(viewer, changed, viewer.gettext("The mailing was changed."))
 
-    @post("/plan", guards=EDITOR, status_code=200)
+    @post("/plan", guards=EDITOR, opt={KEEPS_FORM: True}, status_code=200)
     async def show_plan(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: OptionalId = None
     ) -> Response[str]:
@@ -143,7 +143,7 @@ class MailingPages(Controller):
             return page(request, "mailings/plan.html", status=200, errors=errors, said=True, **plan_of(fields, plan))
         return await form_page(request, session, fields, mailing=mailing, errors=errors, plan=plan)
 
-    @post("/choices", guards=EDITOR, status_code=200)
+    @post("/choices", guards=EDITOR, opt={KEEPS_FORM: True}, status_code=200)
     async def show_choices(
         self, request: AnyRequest, session: Session, of: FromQuery[FilterName], mailing_id: OptionalId = None
     ) -> Response[str]:

@@ -16,7 +16,7 @@ from mailing.admin.viewer import CurrentViewer
 from mailing.database.engine import transaction
 from mailing.errors import Conflict, FieldError, Invalid, TooMany, Unauthorized
 from mailing.timezones import zone_names
-from mailing.web.parameters import Id, Session
+from mailing.web.parameters import QueryId, Session
 from mailing.web.state import AnyRequest, AppState
 
 ACCOUNT = "/admin/account"
@@ -40,8 +40,10 @@ async def change_password(request: AnyRequest, viewer: CurrentViewer, state: App
     return cookies.keep_token(redirect(ACCOUNT, notice=notice), request, token)
 
 
-@post_form("/account/sessions/{session_id:int}/close", guards=VIEWER)
-async def close_session(request: AnyRequest, viewer: CurrentViewer, session: Session, session_id: Id) -> Response[None]:
+@post_form("/account/close-session", guards=VIEWER)
+async def close_session(
+    request: AnyRequest, viewer: CurrentViewer, session: Session, session_id: QueryId
+) -> Response[None]:
     await signed.close_one(session, request.user.id, session_id)
     return redirect(ACCOUNT, notice=viewer.gettext("The session has ended."))
 

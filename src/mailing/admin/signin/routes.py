@@ -15,7 +15,7 @@ from mailing.admin.guards import PUBLIC, SIGN_IN, VIEWER, SignInRequired
 from mailing.admin.kept_forms import MAX_SIGN_IN_BYTES, Fields, belongs_to, pack, unpack
 from mailing.admin.pages import page, redirect, redirect_to_sign_in, see_other
 from mailing.admin.signin import cookies
-from mailing.admin.viewer import CurrentViewer, local_path
+from mailing.admin.viewer import CurrentViewer, local_path, viewer_of
 from mailing.database.engine import in_transaction
 from mailing.errors import NotFound, TooMany, Unauthorized
 from mailing.web.parameters import Session
@@ -38,7 +38,7 @@ def sign_in_required(request: AnyRequest, error: SignInRequired) -> Response[Any
     """Show the sign-in page with the filled form in it, or lead there."""
     if not error.fields or "hx-request" in request.headers:
         return redirect_to_sign_in(request, error)
-    answer = _page(request, next_page=local_path(request.url.path), fields=error.fields)
+    answer = _page(request, next_page=local_path(viewer_of(request).path), fields=error.fields)
     answer.status_code = 401
     return answer
 

@@ -20,7 +20,7 @@
     if (Date.now() - requestedAt >= every) refresh();
   }
 
-  // The available actions depend on it, and are outside the part that refreshes itself.
+  // The available actions depend on it (the status and the role of the viewer), and are outside the part that refreshes itself.
   function state() {
     return document.querySelector("[data-state]")?.dataset.state;
   }
