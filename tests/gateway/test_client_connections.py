@@ -1,6 +1,7 @@
 """Where a call ends: before the connection, on it, after writing, or at its deadline."""
 
 import asyncio
+import resource
 import socket
 import struct
 import time
@@ -13,6 +14,7 @@ from mailing.gateway.providers.probe import Probe
 from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
 from support.gateway_calls import OK, PHONE, TEXT, calling, gateway, keeping, read_request, send
+from support.logs import logged
 
 FOREVER_S = 3600.0
 
@@ -33,6 +35,24 @@ async def test_a_refused_connection_is_not_sent() -> None:
         port = server.getsockname()[1]
     async with gateway(port) as client:
         assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.connection_refused)
+
+
+async def test_a_worker_that_can_open_no_connection_has_not_called_and_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mailing.gateway.client.SHORTAGE_PAUSE_S", 0)
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with gateway(1) as client:
+        with logged(Settings()) as lines:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+            try:
+                answers = [await client.send(7, phone=PHONE, text=TEXT, time_left_s=60) for _ in range(2)]
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
+            (line,) = lines("no resources for a call")
+        assert (await send(client)).outcome is Outcome.not_sent
+    assert answers == [None, None]
+    assert (line["error"], "ulimit -n" in line["remedy"]) == ("EMFILE", True)
 
 
 async def test_a_name_that_does_not_resolve_is_not_sent() -> None:

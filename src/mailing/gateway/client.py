@@ -5,7 +5,8 @@ The type of an exception does not tell what became of a call. Whether the reques
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import errno
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import msgspec
 from yarl import URL
 
 from mailing import failpoints
+from mailing.database.monotonic import ticks
 from mailing.gateway.deadline import Deadline, Deadlines
 from mailing.gateway.http_transport import (
     TRANSPORT_ERRORS,
@@ -28,10 +30,24 @@ from mailing.gateway.http_transport import (
 )
 from mailing.gateway.outcome import Answer, Outcome, Response
 from mailing.gateway.providers.provider import Outgoing, Provider
+from mailing.observability.log import get
 from mailing.reasons.codes import Fact, Reason, ReasonCode
 from mailing.urls import is_base
 
 MAX_BODY_BYTES: Final = 64 * 1024
+SHORTAGE_PAUSE_S: Final = 1.0
+SHORTAGE_LOGGED_EVERY_S: Final = 10.0
+
+# Errors of connecting that are this machine's own, and what an operator can do.
+LOCAL_SHORTAGES: Final[Mapping[int, str]] = {
+    errno.EMFILE: "raise the limit of open files of this process (ulimit -n, LimitNOFILE)",
+    errno.ENFILE: "raise the limit of open files of this machine (sysctl fs.file-max)",
+    errno.EADDRNOTAVAIL: "free local ports, or allow more (sysctl net.ipv4.ip_local_port_range)",
+    errno.ENOBUFS: "free memory of this machine",
+    errno.ENOMEM: "free memory of this machine",
+}
+
+logger = get(__name__)
 
 BeforeSend = Callable[[], bool | Awaitable[bool]]
 
@@ -82,6 +98,7 @@ class GatewayClient:
         self._timeout_s = timeout_s
         self._free_connections = asyncio.Semaphore(concurrency)
         self._deadlines = Deadlines()
+        self._shortage_logged_at = float("-inf")
         self._transport: HttpTransport | None = None
 
     async def __aenter__(self) -> Self:
@@ -116,8 +133,9 @@ class GatewayClient:
         `refusals` is how often the provider refused the message softly: a call after that is not a repeat.
 
         Ends within `time_left_s`, and writes nothing after it. `before_send` is awaited when the connection is ready,
-        right before the first byte; its time does not count against the gateway's timeout. None: it returned False, or
-        `time_left_s` was over before it returned True.
+        right before the first byte; its time does not count against the gateway's timeout. None: it returned False,
+        `time_left_s` was over before it returned True, or this machine lacks what a connection needs, such as a file
+        descriptor: that tells nothing about the gateway.
         """
         if self._transport is None:
             raise RuntimeError("the gateway is used outside of its `async with`")
@@ -138,7 +156,21 @@ class GatewayClient:
                 return None
             return request.failed(Reason(request.missing, {"within_s": rounded(deadline.allowed_s)}))
         except TRANSPORT_ERRORS as error:
+            return await self._failure(request, error)
+
+    async def _failure(self, request: "_Request", error: BaseException) -> Answer | None:
+        """Return None for a shortage of this machine, after a pause, without which the message would be claimed and
+        released endlessly.
+        """
+        number = error.errno if isinstance(error, OSError) else None
+        if request.written or number is None or number not in LOCAL_SHORTAGES:
             return request.failed(reason_of(error))
+        if ticks() - self._shortage_logged_at >= SHORTAGE_LOGGED_EVERY_S:
+            self._shortage_logged_at = ticks()
+            lacking = errno.errorcode[number]
+            logger.warning("no resources for a call", error=lacking, remedy=LOCAL_SHORTAGES[number])
+        await asyncio.sleep(SHORTAGE_PAUSE_S)
+        return None
 
     async def _exchange(self, transport: HttpTransport, request: "_Request") -> Answer | None:
         request.missing = ReasonCode.no_connection

@@ -28,7 +28,9 @@ class Attempt:
         self._started = context.ticks()
 
     async def make(self, text: str) -> Called | NotCalled:
-        """NotCalled: nothing was written, because the message was withdrawn, it is too late, or sending is stopped."""
+        """NotCalled: nothing was written, because the message was withdrawn, it is too late, sending is stopped, or
+        this machine cannot connect.
+        """
         message = self._message
         time_left_s = self._revalidator.time_left_s(message, self._clock)
         if not time_left_s:
