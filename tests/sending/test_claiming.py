@@ -1,5 +1,6 @@
 """What a worker does where a claim finds nothing, or fails, and a send job whose mailing is woken while it ends."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from mailing.sending import send
 from mailing.sending.claiming import Claimer, running_mailing
 from mailing.sending.revalidation import Revalidator
 from mailing.sending.send import send_mailing
-from support.database import Database
+from support.database import LOCK_WAITS, Database
 from support.jobs import jobs
 from support.sending import send_context
 
@@ -72,6 +73,21 @@ async def test_a_probe_whose_claim_fails_is_due_again_for_the_next_message(db: D
         batch = await claimer.claim(500)
         assert batch
         assert [(message.id, message.probe) for message in batch.messages] == [(messages[1], True)]
+
+
+async def test_a_row_that_no_claim_can_take_is_the_one_postponed_while_another_worker_tries_it(db: Database) -> None:
+    """The next one is innocent: it would be sent five minutes later."""
+    mailing_id, messages = await db.add_audience(["pending", "pending"])
+    claimer = await claimer_of(db, mailing_id)
+    fault = f"NEW.status = 'sending' AND NEW.id = {messages[0]}"
+    await db.after_write("message", f"IF {fault} THEN RAISE USING ERRCODE = 'check_violation'; END IF")
+    with pytest.raises(DBAPIError) as failed:
+        await claimer.claim(1)
+    async with db.holding(f"SELECT FROM message WHERE id = {messages[0]} FOR UPDATE"):
+        postponing = asyncio.create_task(claimer.shrink(failed.value))
+        await db.comes(LOCK_WAITS, 1)
+    await postponing
+    assert await db.run("SELECT id FROM message WHERE reason_code = 'not_claimable'") == [(messages[0],)]
 
 
 async def test_a_probe_that_is_not_called_is_due_again(db: Database) -> None:

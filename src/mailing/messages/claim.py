@@ -45,11 +45,11 @@ _MAY_SEND = """
     AND (g.planned_revision = g.plan_revision OR g.plan_revision = 1)
 """
 
-# The first due messages. Those that another worker is claiming are skipped.
+# The first due messages. A claim skips those that another worker is claiming.
 _DUE = f"""
     SELECT id FROM message
     WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK} AND due_at <= now() AND closes_at > now()
-    ORDER BY due_at, id LIMIT {{count}} FOR UPDATE SKIP LOCKED
+    ORDER BY due_at, id LIMIT {{count}} FOR UPDATE
 """  # noqa: S608 - composed from constants
 
 # Index: message_due from the low watermark on, where only rows whose window has just closed are filtered away. Then the
@@ -61,7 +61,7 @@ _CLAIM = text(f"""
         phone = CASE WHEN m.maybe_accepted THEN m.phone ELSE c.phone END,
         text_revision = CASE WHEN m.maybe_accepted THEN m.text_revision ELSE g.text_revision END
     FROM mailing g, client c, gateway w
-    WHERE m.id = ANY(ARRAY({_DUE.format(count=":count")}))
+    WHERE m.id = ANY(ARRAY({_DUE.format(count=":count")} SKIP LOCKED))
         AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
         AND w.{ONLY_ROW} AND {MAY_CALL} AND (w.breaker_opened_at IS NULL OR :probe)
     RETURNING m.id, m.claim_no, m.phone, m.text_revision, c.timezone, m.counted_attempts, m.soft_refusals,
@@ -93,7 +93,7 @@ _WHY_UNREACHABLE = f"""CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.cli
     THEN '{ReasonCode.client_opted_out}' ELSE '{ReasonCode.client_deleted}' END"""
 _CANCEL_UNREACHABLE = text(f"""
     UPDATE message m SET {end(MessageStatus.cancelled, _WHY_UNREACHABLE)}
-    WHERE m.id = ANY(ARRAY({_DUE.format(count=MAX_UNREACHABLE)}))
+    WHERE m.id = ANY(ARRAY({_DUE.format(count=MAX_UNREACHABLE)} SKIP LOCKED))
         AND NOT EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out)
         AND NOT {RESTORED}
 """)  # noqa: S608 - composed from constants of this module
@@ -111,7 +111,8 @@ async def release_with_void_window(session: AsyncSession, ids: Sequence[int]) ->
     await session.execute(_RELEASE, {"ids": list(ids)})
 
 
-# pending → pending, later: the first due message, which the claim could not take. Index: message_due.
+# pending → pending, later: the first due message, which the claim could not take. If another worker is trying it just
+# now, it is waited for: the next message would be postponed in its place. Index: message_due.
 _POSTPONE_UNCLAIMABLE = text(f"""
     UPDATE message SET
         due_at = now() + interval '{UNCLAIMABLE_PAUSE_S} s', wait_reason = 'retry',
