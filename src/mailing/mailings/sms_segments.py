@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from mailing.gsm7 import GSM7_EXTENDED, is_gsm7
 
-# Characters that typesetting and copying bring in, and their GSM-7 replacement; empty for invisible ones.
+# Characters that typesetting and copying bring in, and their GSM-7 replacement.
 _REPLACEMENTS = {
     character: replacement
     for characters, replacement in (
@@ -16,7 +16,6 @@ _REPLACEMENTS = {
         ("‘’‚‛′`´", "'"),  # noqa: RUF001 - the look-alikes are the point
         ("–—―‒‐‑−", "-"),  # noqa: RUF001 - the look-alikes are the point
         ("\t\u00a0\u2002\u2003\u2009\u202f", " "),
-        ("\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0f", ""),
         ("•·", "*"),
         ("…", "..."),
         ("№", "No."),
@@ -25,6 +24,8 @@ _REPLACEMENTS = {
     )
     for character in characters
 }
+
+_VARIATION_SELECTORS = "\ufe0e\ufe0f"
 
 Encoding = Literal["gsm7", "ucs2"]
 # units of a single SMS, and of each segment of a longer text
@@ -84,6 +85,8 @@ def _outside_gsm7(character: str) -> NonGsmCharacter:
 
 
 def _plain(character: str) -> str | None:
-    """Strip accents and take the ordinary form of a full-width character: á → a, Ａ → A."""  # noqa: RUF002 - a full-width A
+    """Strip accents and take the ordinary form of a full-width character: á → a, Ａ → A. Empty for an invisible one."""  # noqa: RUF002 - a full-width A
+    if unicodedata.category(character) == "Cf" or character in _VARIATION_SELECTORS:
+        return ""
     letters = [part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part)]
     return "".join(letters) if letters and all(map(is_gsm7, letters)) else None
