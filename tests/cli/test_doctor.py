@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mailing.cli import database_checks
 from mailing.cli.doctor import print_findings, run_checks
 from mailing.cli.findings import Finding, line
 from mailing.database import lock_waits
@@ -124,6 +125,28 @@ async def test_no_transaction_stays_open_when_the_reader_of_the_findings_goes_aw
         await print_findings(tmp_path / ".env", echo)
     transactions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start < now()"
     assert await db.value(transactions) == 0
+
+
+async def test_a_lock_of_a_prepared_transaction_is_told(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The servers of tests allow none."""
+
+    async def prepared(_session: object) -> lock_waits.Blocker:
+        return lock_waits.Blocker(0, None, None, None, 1, 9.0)
+
+    monkeypatch.setattr(database_checks, "find_blocker", prepared)
+    finding = (await found(tmp_path, database_url=database_url))["locks"]
+    assert "a prepared transaction holds a lock; statements that wait for it: 1" in finding.detail
+    assert "ROLLBACK PREPARED" in finding.remedy
+
+
+async def test_a_commit_that_hangs_is_told(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_checks, "COMMIT_S", 0)
+    findings = await found(tmp_path, database_url=database_url)
+    assert findings["commit"].verdict == "fail"
+    assert "so nothing is sent" in findings["commit"].detail
+    assert findings["schema"].verdict == "ok", "the other checks go on"
 
 
 async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, db: Database) -> None:

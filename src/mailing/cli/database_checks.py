@@ -1,5 +1,6 @@
 """The checks of `mailing doctor` that ask the database."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
@@ -33,6 +34,7 @@ from mailing.restore.witness import FailoverVerdict
 from mailing.settings import Settings
 
 MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own clock
+COMMIT_S = 2.0  # less than a transaction may be idle: that of the other checks waits meanwhile
 MAX_DUE_S = 60.0  # twice the time in which calls are counted
 
 
@@ -70,9 +72,11 @@ async def _database_checks(settings: Settings, engine: AsyncEngine) -> AsyncGene
         await session.execute(_WAIT_FOR_LOCKS)
         server = await _server(session)
         yield server
-        if server.verdict == "ok":
-            yield await _space(session)
         yield await _clock(session)
+        if server.verdict == "ok":
+            yield await _space(engine)
+            if commit := await _commit(engine):
+                yield commit
         yield await _locks(session)
         if fault := await schema_fault(engine, migrate="mailing migrate" if settings.database_url else "mailing up"):
             detail, _, remedy = fault.partition("; ")
@@ -118,15 +122,39 @@ async def _server(session: AsyncSession) -> Finding:
 _TAKE_SPACE = text("CREATE TEMPORARY TABLE space_probe AS SELECT n FROM generate_series(1, 100000) n")
 
 
-async def _space(session: AsyncSession) -> Finding:
+async def _space(engine: AsyncEngine) -> Finding:
     try:
-        async with session.begin_nested() as probe:
+        async with sessions(engine)() as session:  # rolled back
             await session.execute(_TAKE_SPACE)
-            await probe.rollback()
     except DBAPIError as error:
         detail = f"PostgreSQL can store nothing: {describe(error)}"
         return Finding("disk", "fail", detail, "make room on its disk, or grant what it refuses")
     return Finding("disk", "ok", "PostgreSQL has room for new rows")
+
+
+# A commit waits for a standby if its transaction wrote to the log. This message changes nothing.
+_WRITE_TO_LOG = text("SELECT pg_logical_emit_message(true, 'mailing doctor', '')")
+
+
+async def _commit(engine: AsyncEngine) -> Finding | None:
+    """None: a commit is acknowledged in time, or that can't be tried."""
+    async with sessions(engine)() as session:
+        try:
+            await session.execute(_WRITE_TO_LOG)
+            async with asyncio.timeout(COMMIT_S):
+                await session.commit()
+        except DBAPIError:
+            return None
+        except TimeoutError:
+            await session.invalidate()
+        else:
+            return None
+        standbys = await session.scalar(text("SELECT current_setting('synchronous_standby_names')"))
+    hangs = f"a commit is not acknowledged within {COMMIT_S:.0f} s, so nothing is sent"
+    if not standbys:
+        return Finding("commit", "fail", hangs, "look at PostgreSQL's log and at its disk")
+    awaited = f"{hangs}; it waits for a standby (synchronous_standby_names = {standbys})"
+    return Finding("commit", "fail", awaited, "bring the standby back; to end the sessions that wait does not help")
 
 
 async def _clock(session: AsyncSession) -> Finding:
@@ -141,10 +169,17 @@ async def _locks(session: AsyncSession) -> Finding:
     found = await find_blocker(session)
     if found is None:
         return Finding("locks", "ok", "no table is locked, and no statement has waited for a lock for long")
-    holder = f"process {found.pid} of PostgreSQL ({found.usename}, {found.application_name or 'unnamed'})"
+    holder = (
+        f"process {found.pid} of PostgreSQL ({found.usename}, {found.application_name or 'unnamed'})"
+        if found.pid
+        else "a prepared transaction"
+    )
     waits = f"statements that wait for it: {found.waiting}, the longest for {found.longest_s:.0f} s"
     detail = f"{holder} holds a lock{f' on {found.tables}' if found.tables else ''}; {waits}"
-    return Finding("locks", "fail", detail, f"find out what it does; SELECT pg_terminate_backend({found.pid}) ends it")
+    how = (
+        f"SELECT pg_terminate_backend({found.pid})" if found.pid else "of those in pg_prepared_xacts, ROLLBACK PREPARED"
+    )
+    return Finding("locks", "fail", detail, f"find out what it does; {how} ends it")
 
 
 async def _queue(session: AsyncSession) -> Finding:

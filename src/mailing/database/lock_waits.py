@@ -10,7 +10,7 @@ MIN_WAIT_S = 3.0  # acts and imports wait for each other for a moment
 
 
 class Blocker(Struct, frozen=True):
-    """`tables` are those that not even a reader can use; None if it holds rows only."""
+    """`tables` are those that not even a reader can use; None: rows only. A prepared transaction has pid 0."""
 
     pid: int
     usename: str | None
