@@ -14,6 +14,8 @@ from support.distribution import distribute
 from support.postgres import URL, PostgresServer, create_database, postgres_server
 from support.roles import grant
 
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))  # in one of them
+
 _server = pytest.StashKey[PostgresServer]()
 _ready = pytest.StashKey[Future[None]]()  # once the server has the template
 
@@ -41,17 +43,30 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.set_threshold(20_000, 20, 20)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let each worker begin with other modules, so that what has no compiled file yet is compiled by one of them."""
+    report = yield
+    if WORKERS and isinstance(collector, pytest.Directory):
+        begin = len(report.result) * int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) // WORKERS
+        report.result = report.result[begin:] + report.result[:begin]
+    return report
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Distribute what the selection by marker has left."""
-    if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    """Distribute what the selection by marker has left: in the same order in each worker."""
+    if WORKERS:
+        items.sort(key=lambda item: item.path)
         slow, fast = defaultdict[object, list[pytest.Item]](list), defaultdict[object, list[pytest.Item]](list)
         for item in items:
             if item.get_closest_marker("slow") or _is_in_browser(item):
                 slow[_group(item)].append(item)
             else:
                 fast[item.path].append(item)
-        items[:] = distribute(list(slow.values()), list(fast.values()), workers)
+        items[:] = distribute(list(slow.values()), list(fast.values()), WORKERS)
 
 
 def _group(item: pytest.Item) -> object:
