@@ -91,3 +91,36 @@ async def test_an_edit_waits_for_a_slice_and_its_plan_takes_back_what_that_decid
     assert await db.statuses(mailing_id) == {"expired": 1, "sending": 1}
     await plan_mailing(db.sessions, mailing_id)
     assert await db.statuses(mailing_id) == {"pending": 1, "sending": 1}
+
+
+@pytest.mark.parametrize(
+    ("leave", "reason"),
+    [("UPDATE client SET opted_out = true", "client_opted_out"), ("DELETE FROM client", "client_deleted")],
+)
+async def test_a_void_window_of_a_client_that_left_ends_the_message(
+    db: Database, mailing_id: int, leave: str, reason: str
+) -> None:
+    await db.run("UPDATE message SET closes_at = '-infinity'")
+    await db.run(leave)
+    await settle_mailing(db.sessions, mailing_id)
+    assert await db.run("SELECT status, reason_code FROM message") == [("cancelled", reason)]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ("UPDATE message SET closes_at = '-infinity'", "pending"),
+        ("UPDATE mailing SET ends_at = now()", "expired"),
+        ("UPDATE mailing SET status = 'cancelled'", "cancelled"),
+    ],
+)
+async def test_a_locked_message_is_left_to_the_next_settle_job(
+    db: Database, mailing_id: int, change: str, status: str
+) -> None:
+    await db.run(change)
+    before = await db.run("SELECT status, closes_at FROM message")
+    async with db.holding("SELECT FROM message FOR UPDATE"):
+        await settle_mailing(db.sessions, mailing_id)
+    assert await db.run("SELECT status, closes_at FROM message") == before
+    await settle_mailing(db.sessions, mailing_id)
+    assert await db.run("SELECT status, closes_at > now() FROM message") == [(status, True)]

@@ -1,7 +1,7 @@
 """How a plan is written: two slices at a time, and none without the other's leave."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -10,6 +10,7 @@ from mailing.database.clock import database_now
 from mailing.database.engine import transaction
 from mailing.messages.planning import Audience, ClientSlice, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow
+from mailing.messages.states import MessageStatus
 from mailing.sending import plan
 from mailing.sending.plan import plan_mailing
 from support.database import LOCK_WAITS, Database
@@ -86,6 +87,35 @@ async def test_messages_that_another_worker_has_planned_are_kept_and_brought_up_
     assert await db.value(PLANNED) == [1, 2, 3, 4, 5, 6]
     assert await db.value("SELECT count(*) FROM message WHERE closes_at > now()") == 6
     assert await db.value("SELECT client_id FROM message WHERE id = :id", id=message_id) == 3
+
+
+async def replanned(db: Database, mailing_id: int, opens_at: datetime, closes_at: datetime) -> None:
+    window = SendWindow("UTC", opens_at, closes_at, None)
+    part = ClientSlice(0, 30_000, ["UTC"])
+    await db.commit(plan_slice, mailing_id, Audience([], [], 30_000), [window], part)
+
+
+@pytest.mark.parametrize(("retry_h", "kept"), [(1, False), (3, True), (5, False)])
+async def test_a_wait_for_a_retry_outlasts_an_edit_if_it_ends_in_the_new_window(
+    db: Database, mailing_id: int, retry_h: int, kept: bool
+) -> None:
+    now = await db.value("SELECT now()")
+    due, opens, closes = (now + timedelta(hours=hours) for hours in (retry_h, 2, 4))
+    await plan_mailing(db.sessions, mailing_id)
+    await db.run("UPDATE message SET wait_reason = 'retry', due_at = :due, closes_at = :closes", due=due, closes=closes)
+    await replanned(db, mailing_id, opens, closes)
+    expected = (due, closes, "retry") if kept else (opens, closes, "window")
+    assert await db.run("SELECT DISTINCT due_at, closes_at, wait_reason FROM message") == [expected]
+
+
+async def test_an_edit_plans_what_is_unsent_and_what_the_plan_had_ended(db: Database) -> None:
+    mailing_id, ids = await db.add_audience([*MessageStatus, "cancelled"])
+    await db.run("UPDATE message SET reason_code = 'unselected' WHERE id = :id", id=ids[-1])
+    now = await db.value("SELECT now()")
+    await replanned(db, mailing_id, now, now + timedelta(days=1))
+    planned = {MessageStatus.pending, MessageStatus.expired}
+    stay = [("pending", None) if status in planned else (status, None) for status in MessageStatus]
+    assert await db.run("SELECT status, reason_code FROM message ORDER BY id") == [*stay, ("pending", None)]
 
 
 @pytest.mark.parametrize("audience", [Audience(["few"], [], 30_000), Audience(["few", "none"], ["916"], 30_000)])

@@ -97,6 +97,15 @@ async def test_a_result_that_is_no_acceptance_changes_nothing_without_its_lease(
     assert await db.run("SELECT number, outcome FROM attempt") == [(1, outcome.value)]
 
 
+async def test_a_repeat_has_the_phone_and_the_text_of_the_call_that_may_have_arrived(db: Database) -> None:
+    first = await claimed_and_lost(db)
+    await db.run("UPDATE client SET phone = '79160000001'")
+    await db.run("UPDATE mailing SET text = 'Edited', text_revision = 2")
+    await db.run("UPDATE message SET closes_at = now() + interval '1 h'")  # the phone's change had made it void
+    again = await claimed(db)
+    assert (again.claim_no, again.phone, again.text_revision) == (2, first.phone, 1)
+
+
 @pytest.mark.parametrize("said", ["failed", "sent"])
 async def test_what_an_operator_said_stands_against_a_late_acceptance(db: Database, said: str) -> None:
     first = await claimed_and_lost(db, hold=True)
