@@ -63,11 +63,15 @@ def test_the_log_goes_out_and_comes_in(database_url: str, phone: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "line", ["no JSON", "{}", '{"installation":"","hash":"xyz","erased_at":"2026-01-01T00:00:00Z","revoked_at":null}']
+    "line",
+    [
+        *(b"no JSON", b"{}", b"\xff\xfe{\x00", bytes(1_000_000)),
+        b'{"installation":"","hash":"xyz","erased_at":"2026-01-01T00:00:00Z","revoked_at":null}',
+    ],
 )
-def test_a_file_that_is_no_log_is_refused_by_its_line(database_url: str, tmp_path: Path, line: str) -> None:
+def test_a_file_that_is_no_log_is_refused_by_its_line(database_url: str, tmp_path: Path, line: bytes) -> None:
     log = tmp_path / "erasures.jsonl"
-    log.write_text(f"\n{line}\n")
+    log.write_bytes(b"\n" + line + b"\n")
     refused = privacy("reapply", str(log), database_url=database_url)
     assert isinstance(refused.exception, Invalid)
     assert "line 2: was not written by mailing privacy log" in str(refused.exception)

@@ -5,7 +5,8 @@ A phone given as `-` is read from standard input, so that it does not appear in 
 
 import re
 import sys
-from typing import TextIO
+from functools import partial
+from typing import BinaryIO
 
 import click
 import msgspec
@@ -16,6 +17,8 @@ from mailing.clients.phone import normalised_phone
 from mailing.errors import FieldError, Invalid
 from mailing.privacy import erasure
 from mailing.privacy.repository import Erasure, erasure_log
+
+MAX_LINE_BYTES = 4096
 
 
 def _phone(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -84,15 +87,16 @@ def log() -> None:
 
 
 @privacy.command(epilog=example("mailing privacy reapply erasures.jsonl"))
-@click.argument("file", type=click.File(encoding="utf-8"))
-def reapply(file: TextIO) -> None:
+@click.argument("file", type=click.File("rb"))
+def reapply(file: BinaryIO) -> None:
     """After a restore, erase everyone in a log of erasures again."""
-    lines = [_erasure(number, line) for number, line in enumerate(file, start=1) if line.strip()]
-    again = with_database(lambda sessions: erasure.reapply(sessions, lines))
-    click.echo(f"{again} erased again, {len(lines)} in the log.")
+    lines = enumerate(iter(partial(file.readline, MAX_LINE_BYTES), b""), start=1)
+    erased = [_erasure(number, line) for number, line in lines if line.strip()]
+    again = with_database(lambda sessions: erasure.reapply(sessions, erased))
+    click.echo(f"{again} erased again, {len(erased)} in the log.")
 
 
-def _erasure(number: int, line: str) -> Erasure:
+def _erasure(number: int, line: bytes) -> Erasure:
     try:
         found = msgspec.json.decode(line, type=Erasure)
     except (msgspec.DecodeError, UnicodeError):
