@@ -9,7 +9,9 @@ from mailing.access.authentication import Identity, OidcState
 from mailing.access.oidc import Provider
 from mailing.access.roles import Role
 from mailing.errors import Unauthorized
+from mailing.settings import Settings
 from support.identity_provider import BACK, client_of, signed_in_at
+from support.logs import logged
 
 
 async def answered(provider: Provider) -> tuple[dict[str, str], OidcState]:
@@ -89,3 +91,13 @@ async def test_a_provider_that_does_not_answer_as_it_should_is_no_bug(issuer: st
     unreachable = "http://localhost:1" if not path else issuer + path
     with pytest.raises(Unauthorized, match="Try again"):
         await Provider(client_of(unreachable)).begin(redirect_uri=BACK, next_page="")
+
+
+async def test_the_log_says_with_which_status_the_provider_refuses_us(issuer: str) -> None:
+    """Such as 401, when it has a new secret for us."""
+    provider = Provider(client_of(issuer))
+    answer, begun = await answered(provider)
+    with logged(Settings()) as lines, pytest.raises(Unauthorized):
+        await provider.finish(answer | {"code": "x"}, begun, redirect_uri=BACK)
+    (line,) = lines("sign-in through the identity provider refused")
+    assert line["reason"] == "/oauth2/token: HTTP 400"

@@ -163,7 +163,8 @@ async def _fetch(method: str, address: str, kind: type[T], **sent: Any) -> T:  #
         ):
             return msgspec.json.decode(await _read(response), type=kind)
     except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _refused(f"{urlsplit(address).path}: {type(error).__name__}", _UNAVAILABLE) from None
+        status = f"HTTP {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else None
+        raise _refused(f"{urlsplit(address).path}: {status or type(error).__name__}", _UNAVAILABLE) from None
 
 
 async def _read(response: httpx.Response) -> bytes:
