@@ -33,6 +33,14 @@ async def test_a_name_is_one_persons_however_it_is_written(db: Database) -> None
     assert [error.field for error in taken.value.errors] == ["name"]
 
 
+async def test_a_name_finds_the_user_with_a_password(db: Database) -> None:
+    await db.run(
+        "INSERT INTO user_account (name, role, issuer, subject) VALUES ('anna', 'viewer', 'https://id.example', '7')"
+    )
+    anna = await created(db)
+    assert (await db.commit(users.by_name, "Anna")).id == anna
+
+
 @pytest.mark.parametrize("name", ["", "  ", "x" * 101, "an\nna", "an\x00na"])
 async def test_a_name_must_be_readable(db: Database, name: str) -> None:
     with pytest.raises(Invalid, match="name"):

@@ -113,6 +113,25 @@ async def test_a_lease_that_was_taken_after_the_step_is_left_to_its_holder(db: D
     assert await db.value("SELECT lease_until FROM message") == lease
 
 
+@pytest.mark.parametrize(
+    ("table", "lease"),
+    [
+        ("upload", "INSERT INTO upload (name, actor, size, status, lease_until) VALUES ('a', 'a', 1, 'importing', {})"),
+        (
+            "report",
+            """INSERT INTO report (day, zone, starts, ends, due_at, lease_until)
+            VALUES ('2026-01-01', 'UTC', '2026-01-01', '2026-01-02', now(), {})""",
+        ),
+    ],
+)
+@pytest.mark.parametrize("ahead", ["10 minutes", "70 minutes"], ids=["taken after the step", "taken before the step"])
+async def test_a_lease_of_the_old_time_becomes_one_of_the_new(db: Database, table: str, lease: str, ahead: str) -> None:
+    await db.run(lease.format(f"now() + interval '{ahead}'"))
+    await db.run(f"UPDATE installation SET clock_at = now() + {HOUR}")
+    await adjust_to_clock_steps(db.sessions)
+    assert 0 < await db.value(f"SELECT extract(epoch FROM lease_until - now()) FROM {table}") < 601
+
+
 async def test_nothing_is_put_back_while_the_clock_goes_on(db: Database) -> None:
     for _ in range(2):
         await adjust_to_clock_steps(db.sessions)

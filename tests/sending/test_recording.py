@@ -106,12 +106,29 @@ async def test_a_repeat_has_the_phone_and_the_text_of_the_call_that_may_have_arr
     assert (again.claim_no, again.phone, again.text_revision) == (2, first.phone, 1)
 
 
-@pytest.mark.parametrize("said", ["failed", "sent"])
-async def test_what_an_operator_said_stands_against_a_late_acceptance(db: Database, said: str) -> None:
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        (["sent"], "accepted"),
+        (["failed"], "ambiguous"),
+        (["failed", "pending", "cancelled"], "ambiguous"),
+        (["failed", "pending", "expired"], "ambiguous"),
+    ],
+)
+async def test_what_an_operator_said_stands_against_a_late_acceptance(
+    db: Database, said: list[str], outcome: str
+) -> None:
+    """An end that says that nothing was accepted has no attempt that says otherwise."""
     first = await claimed_and_lost(db, hold=True)
-    await db.run("UPDATE message SET status = :said, maybe_accepted = :said <> 'failed'", said=said)
+    for status in said:
+        await db.run(
+            """UPDATE message SET status = :status, maybe_accepted = :status = 'sent',
+            finished_at = CASE WHEN :status <> 'pending' THEN now() END""",
+            status=status,
+        )
     assert (await recorded(db, result_of(first, Outcome.accepted))).moved == 0
-    assert (await state(db))[0] == said
+    assert (await state(db))[0] == said[-1]
+    assert await db.value("SELECT outcome FROM attempt") == outcome
 
 
 async def test_an_expiry_decided_under_an_older_plan_is_void_and_keeps_its_wait(db: Database) -> None:

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from mailing.mailings.repository import PLAN_TIMEOUT_S
 from mailing.messages.leases import RetryPolicy
+from mailing.restore import repository as restore_repository
 from mailing.sending import sweep as sweeping
 from mailing.sending.sweep import sweep
 from support.database import Database
@@ -63,6 +64,17 @@ async def test_a_plan_is_taken_up_once_its_worker_is_silent_for_long(
     )
     await sweep(db.sessions, POLICY)
     assert [task for task, _ in await db.run(WOKEN)] == woken
+
+
+async def test_the_newest_witnesses_are_kept(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a living process's own row is gone, it would disable sending."""
+    monkeypatch.setattr(restore_repository, "WITNESSES_KEPT", 2)
+    await db.run("""
+        INSERT INTO witness (process, kind, tick, verdict, seen_at)
+        SELECT gen_random_uuid(), 'worker', n, 'ready', now() - make_interval(secs => n)
+        FROM generate_series(4, 1, -1) n""")
+    await sweep(db.sessions, POLICY)
+    assert await db.value("SELECT array_agg(tick ORDER BY tick) FROM witness") == [1, 2]
 
 
 @pytest.fixture
