@@ -26,6 +26,7 @@ from mailing.database.migrations import migrate
 from mailing.errors import Conflict, Invalid
 from mailing.process.ports import free_port
 from mailing.settings import Settings
+from mailing.urls import http_url
 from support import commands
 from support.database import Database
 from support.logs import logged
@@ -149,6 +150,10 @@ def test_the_sandbox_names_a_host_that_it_cannot_listen_on(host: str, tmp_path: 
     refused = mailing("sandbox", "--host", host, directory=tmp_path)
     assert refused.returncode == 1
     assert re.fullmatch(r"mailing: .+; set --host or --port\n", refused.stderr)
+
+
+def test_an_ipv6_host_is_printed_as_an_address_that_can_be_opened() -> None:
+    assert [http_url(host, 80) for host in ("::1", "localhost")] == ["http://[::1]:80", "http://localhost:80"]
 
 
 async def test_ctrl_c_ends_an_import_from_a_pipe_that_gives_nothing_more(database_url: str, tmp_path: Path) -> None:
