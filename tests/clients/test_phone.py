@@ -41,7 +41,7 @@ CAUSES: dict[str, list[object]] = {
     ],
     "this has 10 digits": ["7916123456"],
     "this has 12 digits": ["791612345678"],
-    "this has 4 digits": [7916],
+    "this has 4 digits": [7916, 9161],
     "this has 14 digits": [-79161234567890],
     "a spreadsheet has rounded this number": ["7.91612E+10", "7,9E+10", "8E+10"],
     "a number of another country": [*("+380501234567", "+89161234567", "19161234567", "00380501234567", "+9161234567")],

@@ -17,8 +17,10 @@ from support.send_windows import END, NOW, always_open
 RETRY, HOLD = RetryPolicy(hold=False, base_s=5, max_s=600), RetryPolicy(hold=True, base_s=5, max_s=600)
 
 
-def claimed(*, attempts: int = 0, soft_refusals: int = 0, ambiguous: bool = False) -> ClaimedMessage:
-    return ClaimedMessage(7, 1, "79160000001", 1, "UTC", attempts, soft_refusals, ambiguous, END, NOW, 1)
+def claimed(
+    *, attempts: int = 0, soft_refusals: int = 0, ambiguous: bool = False, probe: bool = False
+) -> ClaimedMessage:
+    return ClaimedMessage(7, 1, "79160000001", 1, "UTC", attempts, soft_refusals, ambiguous, END, NOW, 1, probe)
 
 
 def retry_context(jitter: float = 0.5) -> RetryContext:
@@ -34,6 +36,8 @@ MAYBE_ARRIVED = claimed(ambiguous=True)
     [
         (Outcome.accepted, claimed(), RETRY, MessageStatus.sent, 1, None),
         (Outcome.not_sent, claimed(), RETRY, MessageStatus.pending, 1, "retry"),
+        (Outcome.not_sent, claimed(probe=True), RETRY, MessageStatus.pending, 0, "retry"),  # it may be down for hours
+        (Outcome.ambiguous, claimed(probe=True), RETRY, MessageStatus.pending, 1, "retry"),
         (Outcome.throttled, claimed(), RETRY, MessageStatus.pending, 0, "rate"),
         (Outcome.refused, claimed(), RETRY, MessageStatus.failed, 1, None),
         (Outcome.refused, MAYBE_ARRIVED, RETRY, MessageStatus.unknown, 1, None),  # no proof that nothing did

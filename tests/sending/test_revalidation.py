@@ -81,6 +81,19 @@ async def test_what_happened_while_a_machine_was_suspended_is_seen_before_a_call
     assert not held.may_be_called
 
 
+async def test_of_two_clients_the_one_who_opted_out_is_not_called(db: Database) -> None:
+    first, second = await db.add_clients(2)
+    mailing, _ = await db.add_mailing_of(["pending", "pending"], first_client=first)
+    at = ticks()
+    revalidator = Revalidator(await send_context(db, timeout_s=10, ticks=lambda: at))
+    messages = await db.commit(claim, mailing, 2)
+    revalidator.track(messages)
+    await db.run("UPDATE client SET opted_out = true WHERE id = :id", id=second)
+    await revalidator.recheck()
+    clock = DatabaseClock(messages[0].claimed_at, at, lambda: at)
+    assert [revalidator.time_left_s(message, clock) > 0 for message in messages] == [True, False]
+
+
 async def test_the_end_is_compared_with_the_newest_reading_of_the_databases_clock(held: Held) -> None:
     """The reading of the claim is 20 s behind, as where the database's machine was suspended, or its clock was set."""
     await held.revalidator.recheck()
