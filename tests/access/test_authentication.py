@@ -64,12 +64,14 @@ async def test_a_name_and_its_password_open_a_session(db: Database) -> None:
 
 @pytest.mark.parametrize("name", ["boris", "", "anna\x00", "\udce9", "a" * 10_000])
 async def test_a_name_nobody_has_is_answered_like_a_wrong_password(db: Database, name: str) -> None:
-    await made(db)
+    anna = await made(db)
     with pytest.raises(Unauthorized) as unknown:
         await sign_in(db.sessions, name, PASSWORD, browser=HERE)
     with pytest.raises(Unauthorized) as wrong:
         await sign_in(db.sessions, "anna", WRONG, browser=HERE)
     assert str(unknown.value) == str(wrong.value)
+    events = await db.run("SELECT kind, actor FROM event ORDER BY id")
+    assert events == [("user.sign_in_failed", "somebody"), ("user.sign_in_failed", f"user {anna} (anna)")]
 
 
 async def test_what_was_typed_as_a_name_is_kept_nowhere(db: Database) -> None:
