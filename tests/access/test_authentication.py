@@ -70,8 +70,8 @@ async def test_a_name_nobody_has_is_answered_like_a_wrong_password(db: Database,
     with pytest.raises(Unauthorized) as wrong:
         await sign_in(db.sessions, "anna", WRONG, browser=HERE)
     assert str(unknown.value) == str(wrong.value)
-    events = await db.run("SELECT kind, actor FROM event ORDER BY id")
-    assert events == [("user.sign_in_failed", "somebody"), ("user.sign_in_failed", f"user {anna} (anna)")]
+    failed = await db.run("SELECT actor FROM event WHERE kind = 'user.sign_in_failed' ORDER BY id")
+    assert failed == [("somebody",), (f"user {anna} (anna)",)]
 
 
 async def test_what_was_typed_as_a_name_is_kept_nowhere(db: Database) -> None:
