@@ -25,6 +25,7 @@ from mailing.web.problems import EXCEPTION_HANDLERS
 from support.api import Api, bound_app, running_api
 from support.asgi import client_of
 from support.database import LOCK_WAITS, Database
+from support.database_copies import end_idle_connections
 from support.proxy import proxy
 
 MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
@@ -345,6 +346,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Sett
 async def test_a_read_only_database_is_answered_503_to_what_writes(db: Database, settings: Settings) -> None:
     name = await db.value("SELECT current_database()")
     await db.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    end_idle_connections()
     async with running_api(settings) as api:
         assert (await api.get("/mailings/")).status_code == 200
         assert is_problem(await api.post("/mailings/", json=MAILING), 503)
