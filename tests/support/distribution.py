@@ -12,14 +12,23 @@ T = TypeVar("T")
 
 
 def distribute(slow: Sequence[Sequence[T]], fast: Sequence[Sequence[T]], workers: int) -> Iterator[T]:
-    """Groups of slow tests stay whole; so do modules of fast ones, except where a worker's part ends."""
+    """Groups of slow tests stay whole; so do modules of fast ones, except where a worker's part ends.
+
+    The largest group begins first, and each goes to the worker with the fewest slow tests.
+    """
     modules = deque(fast)
-    tests = sum(map(len, (*slow, *fast)))
-    for worker in range(workers):
+    tests = _size(slow) + _size(fast)
+    parts: list[list[Sequence[T]]] = [[] for _ in range(workers)]
+    for group in sorted(slow, key=len, reverse=True):
+        min(parts, key=_size).append(group)
+    for worker, own in enumerate(parts):
         size = tests // (workers - worker)
         tests -= size
-        own = slow[worker::workers]
-        yield from _mixed(own, list(_taken(modules, size - sum(map(len, own)))))
+        yield from _mixed(own, list(_taken(modules, size - _size(own))))
+
+
+def _size(groups: Iterable[Sequence[T]]) -> int:
+    return sum(map(len, groups))
 
 
 def _taken(modules: deque[Sequence[T]], count: int) -> Iterator[Sequence[T]]:
@@ -33,7 +42,7 @@ def _taken(modules: deque[Sequence[T]], count: int) -> Iterator[Sequence[T]]:
 
 def _mixed(slow: Sequence[Sequence[T]], fast: Iterable[Sequence[T]]) -> Iterator[T]:
     fast = list(fast)
-    between = sum(map(len, fast)) / 2 / max(len(slow), 1)
+    between = _size(fast) / 2 / max(len(slow), 1)
     waiting, passed, next_at = deque(slow), 0, 0.0
     for module in fast:
         while waiting and next_at < passed + len(module):
