@@ -101,7 +101,6 @@ def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
         (["report", "--date", "yesterday"], {}, "is not a day, such as 2026-12-01"),
         (["resume-after-restore", "--nothing-was-lost", "--force"], {}, "cannot be combined with another option"),
         (["sandbox", "--latency", "nan"], {}, "is not a number of seconds"),
-        (["user", "create", "anna"], {}, "Missing option '--role'"),
         (["key", "revoke", "0"], {}, "not in the range"),
         (["key", "revoke", str(2**63)], {}, "not in the range"),
     ],
@@ -230,12 +229,12 @@ def test_keys_are_created_listed_and_revoked(on_database: Command) -> None:
 
 def test_users_are_created_with_a_password_from_standard_input_listed_and_disabled(typing: Callable[..., str]) -> None:
     user = partial(typing, "user")
-    assert user("create", "anna", "--role", "admin", typed="correct horse battery\n") == "User 1 created.\n"
+    assert user("create", "anna", typed="correct horse battery\n") == "User 1 created.\n"
     assert user("create", "boris", "--role", "viewer", typed="correct horse battery\n") == "User 2 created.\n"
     with pytest.raises(Conflict, match="user with this name"):
-        user("create", "Anna", "--role", "admin", typed="correct horse battery\n")
+        user("create", "Anna", typed="correct horse battery\n")
     with pytest.raises(Invalid, match="password: must have 10 to 200 characters"):
-        user("create", "clara", "--role", "admin", typed="short\n")
+        user("create", "clara", typed="short\n")
     assert "set" in user("password", "anna", typed="another one entirely\n")
     assert "disabled" in user("disable", "boris")
     with pytest.raises(Conflict, match="last admin"):
@@ -249,7 +248,7 @@ def test_a_user_with_keys_is_disabled_when_it_is_said_what_becomes_of_them(
     database_url: str, typing: Callable[..., str]
 ) -> None:
     for name in ("anna", "boris"):
-        typing("user", "create", name, "--role", "admin", typed="correct horse battery\n")
+        typing("user", "create", name, typed="correct horse battery\n")
     for name in ("crm", "shop"):
         typing("key", "create", name)
     with psycopg.connect(database_url) as connection:

@@ -19,7 +19,7 @@ Words = tuple[str, ...]
 
 WITHOUT_DATABASE = {("demo",), ("sandbox",)}  # `demo` has one of its own that it throws away
 APART = {("migrate",), ("doctor",)}
-GIVEN = {"file": "given", "phone": "79161234567", "key_id": "1", "role": "admin"}
+GIVEN = {"file": "given", "phone": "79161234567", "key_id": "1"}
 
 
 def commands(group: click.Group = main.cli, before: Words = ()) -> Iterator[Words]:
@@ -40,13 +40,7 @@ def arguments_of(words: Words) -> list[str]:
         found = command.get_command(click.Context(command), word)
         assert found is not None
         command = found
-    arguments = []
-    for each in command.params:
-        if isinstance(each, click.Option) and each.required:
-            arguments += [each.opts[0], GIVEN[str(each.name)]]
-        elif isinstance(each, click.Argument):
-            arguments.append(GIVEN.get(str(each.name), "somebody"))
-    return arguments
+    return [GIVEN.get(str(each.name), "somebody") for each in command.params if isinstance(each, click.Argument)]
 
 
 Call = Callable[[Words], tuple[object, str, str]]

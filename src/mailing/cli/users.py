@@ -22,7 +22,8 @@ MAX_WIDTH = 10_000  # of a table that is not for a terminal
 role_option = click.option(
     "--role",
     type=click.Choice([str(role) for role in Role]),
-    required=True,
+    default=str(Role.ADMIN),
+    show_default=True,
     help="A viewer reads, an editor prepares, a sender sends and stops, an admin manages access.",
 )
 
