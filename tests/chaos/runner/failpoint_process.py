@@ -2,9 +2,9 @@
 
     python failpoint_process.py worker-1 DIRECTORY worker
 
-An order is a file in DIRECTORY: `worker-1/claim.after` with `17 3` is order 17, to die when `claim.after` is reached
-for the third time from now on. Whoever carries it out first makes `17.json`, which only one process can: an order given
-to all workers kills the first that gets there.
+An order is an empty file in DIRECTORY: `worker-1/claim.after-17-3` is order 17, to die when `claim.after` is reached
+for the third time from now on. Several may wait, for the same point too, while a process is frozen. Whoever carries it
+out first makes `17.json`, which only one process can: an order given to all workers kills the first that gets there.
 
 Two points lie inside the engine and are reached by a patch of it here: `call.half_written`, half of the request's bytes
 are in the socket; `call.written`, all of them are.
@@ -39,15 +39,14 @@ class Orders:
 
     def is_to_die(self, point: str) -> bool:
         """Whether an order is due here, and this process is the one to carry it out."""
-        file = self._directory / self._name / point
-        if not file.exists():
-            return False
-        order, hits = map(int, file.read_text().split())
-        self._hits[order] += 1
-        if self._hits[order] < hits:
-            return False
-        file.unlink()
-        return self._is_first(order, point)
+        for file in (self._directory / self._name).glob(f"{point}-*"):
+            order, hits = map(int, file.name.split("-")[1:])
+            self._hits[order] += 1
+            if self._hits[order] >= hits:
+                file.unlink()
+                if self._is_first(order, point):
+                    return True
+        return False
 
     def _is_first(self, order: int, point: str) -> bool:
         """Return True to one process; then it stands written that it died."""

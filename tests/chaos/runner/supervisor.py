@@ -147,9 +147,7 @@ class Processes:
         self._newest_order += 1
         for name in of:
             (self._orders / name).mkdir(exist_ok=True)
-            draft = self._orders / f"{name}.draft"
-            draft.write_text(f"{self._newest_order} {hits}")
-            draft.replace(self._orders / name / point)
+            (self._orders / name / f"{point}-{self._newest_order}-{hits}").touch()
         return self._newest_order
 
     @property
