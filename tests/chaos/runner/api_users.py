@@ -76,8 +76,7 @@ class People:
                 await asyncio.sleep(1)
 
     async def _import(self, zones: dict[int, str], new: Sequence[Sequence[str]]) -> None:
-        known = await self._clients(sorted(zones))
-        at_asked = time.time()  # after the look: whatever is asked for later is not in it
+        known, at_asked = await self._clients(sorted(zones))
         moved = [(each["phone"], each["operator_code"], each["tag"], zones[each["id"]]) for each in known]
         headers = {"Content-Type": "text/csv"}
         answer = await self._insist("POST", "/clients/import", content=_csv([*moved, *new]), headers=headers)
@@ -88,9 +87,13 @@ class People:
             details = {"before": before, "after": before | {"timezone": zones[before["id"]]}}
             self.actions.append(replace(imported, kind="edited", client_id=before["id"], details=details))
 
-    async def _clients(self, ids: Sequence[int]) -> list[dict[str, Any]]:
-        statement = f"SELECT {TRAITS} FROM client WHERE id = ANY($1::bigint[]) ORDER BY id"
-        return [dict(row) for row in await self._rows(statement, ids)]
+    async def _clients(self, ids: Sequence[int]) -> tuple[list[dict[str, Any]], float]:
+        """Return also when the database looked: what was answered before is in it, what is asked for later is not."""
+        looked = "extract(epoch FROM statement_timestamp())::float8 AS looked_at"
+        statement = f"SELECT {TRAITS}, {looked} FROM client WHERE id = ANY($1::bigint[]) ORDER BY id"
+        known = [dict(row) for row in await self._rows(statement, ids)]
+        looked_at = [each.pop("looked_at") for each in known]
+        return known, looked_at[0] if looked_at else time.time()
 
     async def _rows(self, statement: str, *values: object) -> list[asyncpg.Record]:
         async with asyncio.timeout(PATIENCE_S):
