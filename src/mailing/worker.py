@@ -19,7 +19,7 @@ from mailing.gateway.flow_control import FlowControl
 from mailing.gateway.providers import holds_unknown, provider_of, receipts_expected
 from mailing.gateway.providers.provider import Provider
 from mailing.gateway.repository import configure
-from mailing.job_queue.worker import Queue
+from mailing.job_queue.worker import GRACE_S, Queue
 from mailing.mailings.after_restore import wake_started
 from mailing.messages.counter_audit import audit_counts
 from mailing.messages.leases import RetryPolicy
@@ -56,7 +56,6 @@ JOB_LIMITS: Final = {
     "housekeeping": 1,
 }
 DEFAULT_CONCURRENCY = 2
-MIN_GRACE_S: Final = 30.0  # for jobs when the process ends; longer if calls may take longer
 # Separate connection pools: for flow control and revalidation, which calls wait for; for claims and records; for short
 # jobs; for jobs that take long or wait long for a lock.
 URGENT_POOL = 2
@@ -148,7 +147,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
         str(settings.database_url),
         concurrency=DEFAULT_CONCURRENCY,
         limits=JOB_LIMITS,
-        grace_s=max(MIN_GRACE_S, worker_grace_s(settings.gateway_timeout_s)),
+        grace_s=max(GRACE_S, worker_grace_s(settings.gateway_timeout_s)),
         on_answer=on_answer,
     )
     queue.task("plan_mailing", partial(plan_mailing, long))

@@ -106,7 +106,7 @@ async def test_a_probe_that_is_not_called_is_due_again(db: Database) -> None:
 async def test_a_mailing_that_is_woken_while_its_job_ends_is_sent_on_at_once(
     db: Database, monkeypatch: pytest.MonkeyPatch, interrupted: str
 ) -> None:
-    """It was stopped, or paused; what this job has read of that is no longer true when the other one comes."""
+    """The first job read that sending was stopped or the mailing paused; that changes before the second job arrives."""
     mailing_id, _ = await db.add_audience(["pending"])
     await db.run(STOP)
     context = await send_context(db)

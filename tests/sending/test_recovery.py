@@ -52,7 +52,7 @@ async def test_a_worker_that_is_asked_to_stop_finishes_its_calls_and_gives_back_
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also calls that may take longer than other jobs, which end sooner."""
-    monkeypatch.setattr("mailing.worker.MIN_GRACE_S", 0.1)
+    monkeypatch.setattr("mailing.worker.GRACE_S", 0.1)
     await campaign.clients(1000)
     await campaign.sandbox.behave(latency_s=0.3)
     async with campaign.working():

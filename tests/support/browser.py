@@ -46,7 +46,7 @@ class Seen:
             self.blocked.append(request.url)
 
     def console(self, message: ConsoleMessage) -> None:
-        """A request that a newer one replaced (hx-sync) is no complaint. htmx logs two errors about it."""
+        """Keep each error as a complaint, but neither of the two that htmx logs when hx-sync replaces a request."""
         if message.text.startswith("htmx:sendAbort,"):
             self.complaints.remove(message.text.replace("sendAbort", "afterRequest"))
         elif message.type == "error":

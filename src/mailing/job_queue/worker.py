@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 MAX_OUTAGE: Final = 8  # times the limit of a statement
 RETRY_S: Final = 0.5
+GRACE_S: Final = 30.0  # for jobs when the process ends
 POOL_WAIT_S: Final = 3  # for a connection, before the next attempt
 
 
@@ -59,7 +60,7 @@ class Queue:
         concurrency: int,
         limits: Mapping[str, int] = _NONE,
         timeout_s: float = 10,
-        grace_s: float = 30,
+        grace_s: float = GRACE_S,
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         address = parse(database_url)

@@ -5,7 +5,6 @@ import time
 from datetime import datetime
 from typing import NamedTuple
 
-from msgspec.structs import astuple
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -100,7 +99,8 @@ class Claimer:
             full = len(claimed) == count
             claimed = await self._keep_open(session, claimed)
             if not claimed:
-                self._may_call, self.next_due = astuple(await explain_empty(session, self._mailing.id, probe=probe))
+                empty = await explain_empty(session, self._mailing.id, probe=probe)
+                self._may_call, self.next_due = empty.may_call, empty.next_due
             elif full and not probe:
                 await self._offer_next_lane(session)
         self._context.on_claimed((message.id, message.claim_no) for message in claimed)
